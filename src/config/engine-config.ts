@@ -1,0 +1,50 @@
+import type { KvDtype, Quantization, WeightDtype } from "../messages/index.js";
+
+/** Everything that was decided before the first worker starts: merged, validated, sized, frozen. */
+export interface EngineConfig {
+  readonly model: {
+    /** Folder with config.json. */
+    readonly path: string;
+    /** As the user typed it; the default served name. */
+    readonly tag: string;
+    /** Names that requests may use; the first is echoed. */
+    readonly servedNames: readonly string[];
+    /** Folder with tokenizer.json; null under --skip-tokenizer-init. */
+    readonly tokenizerPath: string | null;
+    readonly loadFormat: "auto" | "dummy";
+    readonly dtype: WeightDtype;
+    readonly quantization: Quantization;
+    readonly hfOverrides: Record<string, unknown>;
+    readonly vocabSize: number;
+    /** Tokens of prompt and output together. */
+    readonly maxModelLen: number;
+    readonly eosTokenIds: readonly number[];
+    /** Sampling defaults of generation_config.json and its overrides, in OpenAI field names. */
+    readonly defaultSampling: Readonly<Record<string, number>>;
+    /** Cap for logprobs and prompt_logprobs, -1 for none. */
+    readonly maxLogprobs: number;
+    readonly seed: number;
+  };
+  readonly cache: {
+    /** Tokens per block. */
+    readonly blockSize: number;
+    readonly kvDtype: KvDtype;
+    readonly numBlocks: number;
+    readonly kvBytes: number;
+  };
+  readonly scheduler: {
+    readonly maxNumSeqs: number;
+    readonly maxNumBatchedTokens: number;
+    readonly enableChunkedPrefill: boolean;
+    /** Prefill tokens of one request per step at most; 0 is no limit. */
+    readonly longPrefillTokenThreshold: number;
+    readonly policy: "fcfs" | "priority";
+    /** Requests that may wait beyond the running ones before new ones get 429. */
+    readonly maxNumQueuedRequests: number;
+  };
+  readonly parallel: {
+    readonly tensorParallelSize: number;
+    /** Compute threads per worker. */
+    readonly threads: number;
+  };
+}

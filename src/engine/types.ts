@@ -1,0 +1,67 @@
+import type {
+  LogprobRows,
+  SamplingParams,
+  StepMessage,
+  StepResultMessage,
+} from "../messages/index.js";
+
+/** Runs steps on the workers; the launcher provides it. */
+export interface Executor {
+  /** One step at a time. Rejects with a UcmError when the workers are gone. */
+  execute(step: StepMessage): Promise<StepResultMessage>;
+}
+
+export interface GenerateRequest {
+  /** For logs and responses; the engine adds what it needs to keep ids unique. */
+  requestId: string;
+  promptTokenIds: number[];
+  sampling: SamplingParams;
+  /** Lower first under the priority policy. */
+  priority: number;
+  /** False leaves text empty: token ids only. */
+  detokenize: boolean;
+}
+
+/** `error` never appears here: a failed request rejects its stream with a UcmError. */
+export type FinishReason = "stop" | "length" | "abort";
+
+/** Log-probabilities of one token and its rivals, as text-free facts. */
+export interface TokenLogprobs {
+  /** The token itself first, then the top ones (which may name it again). */
+  tokenIds: number[];
+  logprobs: number[];
+  /** Rank of the token itself, 1 is the likeliest. */
+  rank: number;
+}
+
+/** News of one sequence of a request since the last output. */
+export interface SequenceDelta {
+  /** 0 … n-1. */
+  index: number;
+  text: string;
+  tokenIds: number[];
+  /** One per token id when asked for. */
+  logprobs: TokenLogprobs[] | null;
+  finishReason: FinishReason | null;
+  /** The stop string or stop token id that matched, null for EOS and length. */
+  stopReason: string | number | null;
+}
+
+export interface GenerateOutput {
+  delta: SequenceDelta;
+  /** Set on the first output of the request when prompt log-probabilities were asked for. */
+  promptLogprobs: (TokenLogprobs | null)[] | null;
+  numCachedTokens: number;
+  /** Milliseconds of the engine's clock: arrival, first schedule, first token, last token. */
+  times: RequestTimes;
+}
+
+export interface RequestTimes {
+  arrivalMs: number;
+  scheduledMs: number;
+  firstTokenMs: number;
+  lastTokenMs: number;
+}
+
+/** Exposed so that callers without logprob interest need not import messages. */
+export type { LogprobRows, SamplingParams };

@@ -1,0 +1,2 @@
+export { type ErrorCode, errorCodes } from "./codes.js";
+export { type SerializedError, toUcmError, UcmError } from "./ucm-error.js";

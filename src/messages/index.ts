@@ -1,0 +1,2 @@
+export * from "./sampling-params.js";
+export * from "./worker-messages.js";

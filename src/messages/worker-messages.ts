@@ -1,0 +1,155 @@
+import type { SerializedError } from "../errors/index.js";
+import type { SamplingParams } from "./sampling-params.js";
+
+/** Raised by one whenever a message changes shape; both sides refuse another version. */
+export const PROTOCOL_VERSION = 1;
+
+export type KvDtype = "float32" | "bfloat16" | "float16";
+export type WeightDtype = "auto" | "float32" | "bfloat16" | "float16";
+export type Quantization = "int8" | "int4" | null;
+
+/** All that a worker needs to load its part of the model: frozen for the worker's life. */
+export interface WorkerConfig {
+  /** Folder with config.json and weights. */
+  modelPath: string;
+  /** `dummy` makes random weights from config.json alone. */
+  loadFormat: "auto" | "dummy";
+  /** Merged over config.json. */
+  hfOverrides: Record<string, unknown>;
+  dtype: WeightDtype;
+  quantization: Quantization;
+  kvDtype: KvDtype;
+  /** Tokens per block. */
+  blockSize: number;
+  /** Blocks in the KV arena of this worker. */
+  numBlocks: number;
+  maxModelLen: number;
+  maxNumBatchedTokens: number;
+  maxNumSeqs: number;
+  /** Compute threads of this worker, native and ONNX Runtime alike. */
+  threads: number;
+  rank: number;
+  worldSize: number;
+  /** Seed of requests without one. */
+  seed: number;
+}
+
+export interface LoadMessage {
+  type: "load";
+  version: number;
+  config: WorkerConfig;
+}
+
+/** The part of {@link SamplingParams} that a worker acts on. */
+export type WorkerSampling = Omit<
+  SamplingParams,
+  "n" | "stop" | "includeStopStrInOutput" | "skipSpecialTokens"
+>;
+
+/** A sequence the worker sees for the first time. */
+export interface NewSequence {
+  /** Unique among the sequences of an engine's life. */
+  seqId: number;
+  promptTokenIds: Int32Array;
+  sampling: WorkerSampling;
+}
+
+/** What one sequence does in a step: tokens [numComputedTokens, numComputedTokens + numTokens). */
+export interface ScheduledSequence {
+  seqId: number;
+  numComputedTokens: number;
+  numTokens: number;
+  /** Blocks appended to the sequence's block table by this step. */
+  newBlockIds: Int32Array;
+  /** The block table starts anew with newBlockIds: first step, or resumed after preemption. */
+  resetBlockTable: boolean;
+}
+
+/**
+ * One step of the model, the same message to every rank. The worker keeps each sequence's tokens
+ * (prompt and sampled) until it is named in `finished`; it samples for those sequences whose last
+ * known token is computed by the step.
+ */
+export interface StepMessage {
+  type: "step";
+  stepId: number;
+  newSequences: NewSequence[];
+  scheduled: ScheduledSequence[];
+  /** Sequences to forget, before anything else. */
+  finished: Int32Array;
+}
+
+/** Log-probabilities of some positions, `width` entries each: the token itself, then the top ones. */
+export interface LogprobRows {
+  /** Entries per position, 1 + top count. */
+  width: number;
+  /** int32 [positions, width]. */
+  tokenIds: Int32Array;
+  /** float32 [positions, width]. */
+  logprobs: Float32Array;
+  /** int32 [positions]: rank of the token itself, 1 is the likeliest. */
+  ranks: Int32Array;
+}
+
+export interface SampledToken {
+  seqId: number;
+  tokenId: number;
+  /** One position, when asked for. */
+  logprobs: LogprobRows | null;
+}
+
+/** Log-probabilities of prompt tokens [firstPosition, …): position p scored by the logits at p - 1. */
+export interface PromptLogprobs {
+  seqId: number;
+  firstPosition: number;
+  rows: LogprobRows;
+}
+
+export interface StepResultMessage {
+  type: "stepResult";
+  stepId: number;
+  sampled: SampledToken[];
+  promptLogprobs: PromptLogprobs[];
+  /** Wall time of the step inside the worker. */
+  durationMs: number;
+}
+
+export interface ProgressMessage {
+  type: "progress";
+  /** What is being done, for people: "Loading weights". */
+  phase: string;
+  done: number;
+  total: number;
+}
+
+export interface ReadyMessage {
+  type: "ready";
+  version: number;
+  /** Bytes of weights in their run-time form. */
+  weightBytes: number;
+  kvBytes: number;
+  loadMs: number;
+  /** Instruction set of the native kernels: scalar, avx2, avx512. */
+  isa: string;
+}
+
+export interface FailedMessage {
+  type: "failed";
+  error: SerializedError;
+}
+
+export interface HeartbeatMessage {
+  type: "heartbeat";
+}
+
+export interface ShutdownMessage {
+  type: "shutdown";
+}
+
+export type ToWorker = LoadMessage | StepMessage | ShutdownMessage;
+export type FromWorker =
+  | ProgressMessage
+  | ReadyMessage
+  | FailedMessage
+  | StepResultMessage
+  | HeartbeatMessage;

@@ -1,0 +1,166 @@
+/** Storage formats of floating-point data outside the fp32 activations. */
+export type FloatDtype = "float32" | "bfloat16" | "float16";
+
+/** A file mapped read-only and shared; its pages are the page cache's. */
+export interface FileMapping {
+  readonly byteLength: number;
+  /** Unmaps; later use throws. */
+  dispose(): void;
+}
+
+/** Where a tensor's bytes are: little-endian, row-major, at any byte offset of a mapping. */
+export interface MappedTensor {
+  mapping: FileMapping;
+  byteOffset: number;
+  dtype: FloatDtype;
+}
+
+/** Rotary embedding of the "rotate half" kind: pair (i, i + rotaryDim / 2) turns by position * invFreq[i]. */
+export interface RopeSpec {
+  /** float64 [rotaryDim / 2], after any scaling. */
+  invFreq: Float64Array;
+  /** Factor on cos and sin (yarn's attention factor), 1 otherwise. */
+  scale: number;
+}
+
+export interface ArenaSpec {
+  numBlocks: number;
+  numLayers: number;
+  /** Tokens per block. */
+  blockSize: number;
+  numQueryHeads: number;
+  numKvHeads: number;
+  /** 32 to 256, a multiple of 8. */
+  headDim: number;
+  dtype: FloatDtype;
+  /** Null for a model without rotary embedding. */
+  rope: RopeSpec | null;
+}
+
+/** The sequences of one step, in row order. */
+export interface BatchSpec {
+  /** int32 [sequences + 1]: rows of sequence s are [queryStart[s], queryStart[s + 1]). */
+  queryStart: Int32Array;
+  /** int32 [sequences]: tokens of the sequence after this step; its rows are the last of them. */
+  contextLens: Int32Array;
+  /** int32 [sequences + 1]: block table of s is blockIds[blockStart[s] … blockStart[s + 1]). */
+  blockStart: Int32Array;
+  blockIds: Int32Array;
+}
+
+/** One layer's projections for all rows of the batch; fp32, row r starts at r * stride. */
+export interface LayerInput {
+  layer: number;
+  q: Float32Array;
+  qStride: number;
+  k: Float32Array;
+  kStride: number;
+  v: Float32Array;
+  vStride: number;
+  /** fp32 [headDim]: RMS norm of every query and key head before rotation (Qwen3), or null. */
+  qNorm: Float32Array | null;
+  kNorm: Float32Array | null;
+  normEps: number;
+}
+
+/**
+ * The paged KV cache of one worker and attention over it. C++ owns the memory; block ids index it.
+ * Results of a row depend on its query and the keys and values at or before its position alone:
+ * not on batch mates, chunk sizes, thread count or block placement, bit for bit.
+ */
+export interface KvArena {
+  readonly kvBytes: number;
+  readonly bytesPerBlock: number;
+  /** Checks the batch against the arena and prepares rotation tables; call once per step. */
+  beginStep(batch: BatchSpec): void;
+  /**
+   * Norms and rotates q and k, writes k and v into the blocks, attends. `out` is fp32
+   * [rows, numQueryHeads * headDim], contiguous. Softmax scale is headDim ** -0.5.
+   */
+  forward(input: LayerInput, out: Float32Array): void;
+  /** Copies one (block, layer) piece out: raw bytes in the arena's layout. For tests and stores. */
+  readBlock(blockId: number, layer: number): Uint8Array;
+  dispose(): void;
+}
+
+/** Controls of one draw; see SamplingParams. */
+export interface DrawSpec {
+  /** Greater than 0. */
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  /** Uniform in [0, 1): inverse CDF over the kept tokens in id order. */
+  uniform: number;
+}
+
+export interface TopLogprobs {
+  /** int32 [k], by falling log-probability, ties by rising id. */
+  tokenIds: Int32Array;
+  /** float32 [k]. */
+  logprobs: Float32Array;
+  /** Log-probability of the token asked for. */
+  tokenLogprob: number;
+  /** 1 + number of tokens with a strictly greater logit. */
+  tokenRank: number;
+}
+
+/** Everything that ucm.node exports. Sync calls; compute runs on the calling thread and the pool. */
+export interface NativeAddon {
+  /** Best first: the instruction sets that this machine can run, of avx512, avx2, scalar. */
+  availableIsas(): string[];
+  /** The one in use; UCM_CPU_ISA forces one. */
+  isa(): string;
+  /** Size of the compute pool, calling thread included; default 1. */
+  setThreads(threads: number): void;
+
+  openMapping(path: string): FileMapping;
+  createArena(spec: ArenaSpec): KvArena;
+
+  /** out[i, :] = table[ids[i], :] as fp32; table is [rows, width]. Embedding lookup. */
+  gatherRows(
+    table: MappedTensor,
+    rows: number,
+    width: number,
+    ids: Int32Array,
+    out: Float32Array,
+  ): void;
+  /** out[i] = tensor[i] as fp32, exactly. */
+  convertToFloat32(tensor: MappedTensor, count: number, out: Float32Array): void;
+  /** In place: each value to the nearest bfloat16 or float16 (ties to even) and back. */
+  roundToDtype(values: Float32Array, dtype: FloatDtype): void;
+  /**
+   * Symmetric int8 per output row: w[n, k] of a [rows, cols] matrix becomes out[k * outCols + outCol + n]
+   * (transposed into a [cols, outCols] matrix from column outCol on) with scales[outCol + n] = max|w[n]| / 127.
+   */
+  quantizeInt8(
+    weight: Float32Array,
+    rows: number,
+    cols: number,
+    out: Int8Array,
+    outCols: number,
+    outCol: number,
+    scales: Float32Array,
+  ): void;
+  /**
+   * Symmetric int4 in blocks of 32 along cols, in the layout of ONNX Runtime's MatMulNBits:
+   * packed uint8 [rows, ceil(cols / 32), 16] (low nibble first, zero point 8), scales fp32
+   * [rows, ceil(cols / 32)]. The scale of a block minimises its squared error over a few candidates.
+   */
+  quantizeInt4(
+    weight: Float32Array,
+    rows: number,
+    cols: number,
+    packed: Uint8Array,
+    scales: Float32Array,
+  ): void;
+  /** Pseudo-random normal values of the given deviation, a pure function of (seed, index). */
+  fillRandom(out: Float32Array, seed: number, deviation: number): void;
+
+  /** Index of the greatest value, the lowest of equals. */
+  argmax(logits: Float32Array): number;
+  /** Draws a token; logits fp32 [vocab], not changed. The likeliest token is always kept. */
+  draw(logits: Float32Array, spec: DrawSpec): number;
+  /** Log-softmax of raw logits at `tokenId` and at the k greatest (k = -1: all). */
+  topLogprobs(logits: Float32Array, k: number, tokenId: number): TopLogprobs;
+}

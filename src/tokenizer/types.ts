@@ -1,0 +1,44 @@
+export interface ChatMessage {
+  role: string;
+  content: string | { type: string; text?: string }[] | null;
+  [field: string]: unknown;
+}
+
+export interface ChatTemplateOptions {
+  addGenerationPrompt?: boolean;
+  continueFinalMessage?: boolean;
+  tools?: unknown[];
+  /** Overrides the model's template. */
+  chatTemplate?: string;
+  /** Extra variables for the template. */
+  kwargs?: Record<string, unknown>;
+}
+
+/** Text to token ids and back, for one model folder. Pure once loaded; safe to share. */
+export interface Tokenizer {
+  /** Number of ids, added tokens included (may be smaller than the model's padded vocabulary). */
+  readonly vocabSize: number;
+  readonly bosTokenId: number | null;
+  readonly eosTokenId: number | null;
+  encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
+  decode(tokenIds: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
+  /** The token as written in the vocabulary, null for an id outside it. */
+  idToToken(tokenId: number): string | null;
+  isSpecial(tokenId: number): boolean;
+  readonly hasChatTemplate: boolean;
+  /** Renders messages to prompt text; UCM_ERR_INVALID_REQUEST when the template refuses. */
+  applyChatTemplate(messages: ChatMessage[], options?: ChatTemplateOptions): string;
+  /** A fresh incremental detokenizer that continues after `promptTokenIds`. */
+  detokenizer(
+    promptTokenIds: readonly number[],
+    options: { skipSpecialTokens: boolean },
+  ): IncrementalDetokenizer;
+}
+
+/** Turns a stream of tokens into text that never ends in half a character. */
+export interface IncrementalDetokenizer {
+  /** The text that became certain with this token; may be empty. */
+  push(tokenId: number): string;
+  /** What is still held back, when no more tokens will come. */
+  flush(): string;
+}
