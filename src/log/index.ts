@@ -1,0 +1,8 @@
+export { type LogLevel, logLevels, parseLogLevel } from "./level.js";
+export {
+  configureLog,
+  isDebugEnabled,
+  log,
+  writeChildLine,
+  writeServerLine,
+} from "./log.js";
