@@ -50,18 +50,12 @@ export async function loadDenseModel(options: DenseModelOptions): Promise<DenseM
 
   return {
     async forward(hidden, rows, attend) {
-      const t = buffers(hidden, rows);
+      const { qkv, attended, spare, slices } = buffers(hidden, rows);
       for (const [i, segment] of segments.entries()) {
-        const isFirst = i === 0;
-        const isLast = i === model.numLayers;
-        await segment.run(
-          isFirst ? { hidden: t.hidden } : { hidden: t.hidden, attended: t.attended },
-          { ...(isFirst ? {} : { hidden_out: t.hiddenOut }), ...(isLast ? {} : { qkv: t.qkv }) },
-        );
-        if (!isFirst) [t.hidden, t.hiddenOut] = [t.hiddenOut, t.hidden];
-        if (!isLast) attend(i, t.qkv.data as Float32Array, t.attended.data as Float32Array);
+        for (const slice of slices) await runSegment(segment, slice, i > 0, i < model.numLayers);
+        if (i < model.numLayers) attend(i, qkv, attended);
       }
-      if (t.hidden.data !== hidden) hidden.set(t.hidden.data as Float32Array);
+      if (model.numLayers % 2 === 1) hidden.set(spare);
     },
     head: (hidden, rows, logits) =>
       head.run(
@@ -112,36 +106,77 @@ async function buildSegment(
   return s.finish();
 }
 
-interface StepTensors {
+/** Tensors of consecutive rows of a step. */
+interface Slice {
   hidden: Tensor;
   hiddenOut: Tensor;
   qkv: Tensor;
   attended: Tensor;
 }
 
-/** Activation buffers that grow to the largest step seen, and tensors over them for a row count. */
+/**
+ * Rows that a segment takes at once: enough to be compute-bound, few enough that the widest
+ * intermediate stays in the last-level cache and the memory of a step is bounded.
+ */
+const SLICE_ROWS = 512;
+
+/** One segment on one slice; its hidden state moves to the other buffer when it writes one. */
+async function runSegment(
+  segment: Session,
+  slice: Slice,
+  finishesLayer: boolean,
+  startsLayer: boolean,
+): Promise<void> {
+  const { hidden, hiddenOut, qkv, attended } = slice;
+  await segment.run(finishesLayer ? { hidden, attended } : { hidden }, {
+    ...(finishesLayer ? { hidden_out: hiddenOut } : {}),
+    ...(startsLayer ? { qkv } : {}),
+  });
+  if (finishesLayer) {
+    slice.hidden = hiddenOut;
+    slice.hiddenOut = hidden;
+  }
+}
+
+interface StepBuffers {
+  qkv: Float32Array;
+  attended: Float32Array;
+  /** The second hidden-state buffer: segments cannot write over their input. */
+  spare: Float32Array;
+  slices: Slice[];
+}
+
+/** Activation buffers that grow to the largest step seen, and slices over them for a row count. */
 function createStepBuffers(
   model: ModelConfig,
-): (hidden: Float32Array, rows: number) => StepTensors {
+): (hidden: Float32Array, rows: number) => StepBuffers {
   const attendedWidth = model.numQueryHeads * model.headDim;
   let capacity = 0;
-  let hiddenOut = new Float32Array(0);
-  let qkv = new Float32Array(0);
-  let attended = new Float32Array(0);
+  let spareAll = new Float32Array(0);
+  let qkvAll = new Float32Array(0);
+  let attendedAll = new Float32Array(0);
   return (hidden, rows) => {
     if (rows > capacity) {
       capacity = rows;
-      hiddenOut = new Float32Array(rows * model.hiddenSize);
-      qkv = new Float32Array(rows * qkvWidth(model));
-      attended = new Float32Array(rows * attendedWidth);
+      spareAll = new Float32Array(rows * model.hiddenSize);
+      qkvAll = new Float32Array(rows * qkvWidth(model));
+      attendedAll = new Float32Array(rows * attendedWidth);
     }
-    const view = (buffer: Float32Array, width: number) =>
-      createTensor(buffer.subarray(0, rows * width), [rows, width]);
-    return {
-      hidden: createTensor(hidden, [rows, model.hiddenSize]),
-      hiddenOut: view(hiddenOut, model.hiddenSize),
-      qkv: view(qkv, qkvWidth(model)),
-      attended: view(attended, attendedWidth),
-    };
+    const spare = spareAll.subarray(0, rows * model.hiddenSize);
+    const qkv = qkvAll.subarray(0, rows * qkvWidth(model));
+    const attended = attendedAll.subarray(0, rows * attendedWidth);
+    const slices: Slice[] = [];
+    for (let begin = 0; begin < rows; begin += SLICE_ROWS) {
+      const end = Math.min(begin + SLICE_ROWS, rows);
+      const view = (buffer: Float32Array, width: number) =>
+        createTensor(buffer.subarray(begin * width, end * width), [end - begin, width]);
+      slices.push({
+        hidden: view(hidden, model.hiddenSize),
+        hiddenOut: view(spare, model.hiddenSize),
+        qkv: view(qkv, qkvWidth(model)),
+        attended: view(attended, attendedWidth),
+      });
+    }
+    return { spare, qkv, attended, slices };
   };
 }

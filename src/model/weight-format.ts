@@ -28,8 +28,6 @@ export interface WeightFormat {
   prepare(g: GraphBuilder, x: string): Activation;
   /** x W^T without bias, fp32 [rows, spec.rows]. */
   multiply(g: GraphBuilder, x: Activation, spec: LinearSpec, weights: WeightAccess): string;
-  /** Run-time bytes of a [rows, cols] matrix. */
-  bytes(rows: number, cols: number): number;
 }
 
 export function weightFormat(quantization: Quantization, native: NativeAddon): WeightFormat {
@@ -59,7 +57,6 @@ function float32Format(): WeightFormat {
       const weight = g.external("float32", [spec.rows, spec.cols], addBuffer(bytesOf(values)));
       return g.op("Gemm", [x.value, weight], { transB: 1 });
     },
-    bytes: (rows, cols) => rows * cols * 4,
   };
 }
 
@@ -93,16 +90,23 @@ function int8Format(native: NativeAddon): WeightFormat {
       const inputs = [x.value, weight, scalar(g, 1), scale, zeroPoint(g)];
       return g.op("Mul", [g.contrib("MatMulIntegerToFloat", inputs), x.rowScale!]);
     },
-    bytes: (rows, cols) => rows * cols + rows * 4,
   };
 }
 
 const INT4_BLOCK = 32;
 
+const blocks = (cols: number) => Math.ceil(cols / INT4_BLOCK);
+const packedBytes = (rows: number, cols: number) => (rows * blocks(cols) * INT4_BLOCK) / 2;
+
+/** Run-time bytes of a [rows, cols] matrix. */
+export const matrixBytes = {
+  float32: (rows: number, cols: number) => rows * cols * 4,
+  int8: (rows: number, cols: number) => rows * cols + rows * 4,
+  int4: (rows: number, cols: number) => packedBytes(rows, cols) + rows * blocks(cols) * 4,
+};
+
 /** int4 weights in blocks of 32 with int8 compute; other block sizes are not row-invariant. */
 function int4Format(native: NativeAddon): WeightFormat {
-  const blocks = (cols: number) => Math.ceil(cols / INT4_BLOCK);
-  const packedBytes = (rows: number, cols: number) => (rows * blocks(cols) * INT4_BLOCK) / 2;
   return {
     prepare: (_, x) => ({ value: x, rowScale: null }),
     multiply(g, x, spec, { source, scratch, addBuffer }) {
@@ -137,7 +141,6 @@ function int4Format(native: NativeAddon): WeightFormat {
       };
       return g.contrib("MatMulNBits", [x.value, weight, scale], attributes);
     },
-    bytes: (rows, cols) => packedBytes(rows, cols) + rows * blocks(cols) * 4,
   };
 }
 

@@ -1,0 +1,14 @@
+export {
+  type AttentionStep,
+  type DenseModel,
+  loadDenseModel,
+  qkvWidth,
+} from "./dense-model.js";
+export { loadModelConfig } from "./hf-config.js";
+export type { ModelConfig, RopeScaling } from "./model-config.js";
+export { ropeSpec } from "./rope.js";
+export { createScratch } from "./scratch.js";
+export { embeddingSpec, layerSpec, type TensorSpec } from "./tensor-names.js";
+export { weightFormat } from "./weight-format.js";
+export { estimateWeightBytes } from "./weight-size.js";
+export { openCheckpoint, openDummyWeights, type WeightSource } from "./weight-source.js";
