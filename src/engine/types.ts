@@ -56,6 +56,7 @@ export interface GenerateOutput {
   times: RequestTimes;
 }
 
+/** Of the whole request: the first schedule and token of any of its sequences. 0 until it happens. */
 export interface RequestTimes {
   arrivalMs: number;
   scheduledMs: number;

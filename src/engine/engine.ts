@@ -1,0 +1,193 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { EngineConfig } from "../config/engine-config.js";
+import { toUcmError, UcmError } from "../errors/index.js";
+import type { StepResultMessage } from "../messages/index.js";
+import { Scheduler, type SchedulerStats, type SequenceEvent } from "../scheduler/index.js";
+import type { Tokenizer } from "../tokenizer/types.js";
+import { LiveRequest } from "./live-request.js";
+import type { Executor, GenerateOutput, GenerateRequest } from "./types.js";
+import { checkGenerateRequest } from "./validation.js";
+
+export interface EngineOptions {
+  config: EngineConfig;
+  executor: Executor;
+  /** Null under --skip-tokenizer-init: token ids only. */
+  tokenizer: Tokenizer | null;
+  /** Milliseconds, monotonic. */
+  clock?: () => number;
+}
+
+export interface EngineStats extends SchedulerStats {
+  /** Since the start, as are the next ones: prompt tokens of the requests that were scheduled. */
+  promptTokens: number;
+  generatedTokens: number;
+}
+
+/**
+ * Owns the requests: gives their sequences to the scheduler, runs its steps on the executor one at a
+ * time, and turns the tokens into streams of text.
+ */
+export class Engine {
+  readonly #config: EngineConfig;
+  readonly #executor: Executor;
+  readonly #tokenizer: Tokenizer | null;
+  readonly #clock: () => number;
+  readonly #scheduler: Scheduler;
+  /** The request of every sequence that has not ended. */
+  readonly #owners = new Map<number, LiveRequest>();
+  /** Requests that have not ended, with the undoing of their ties to the outside. */
+  readonly #live = new Map<LiveRequest, () => void>();
+  readonly #totals = { promptTokens: 0, generatedTokens: 0 };
+  #nextSeqId = 0;
+  /** Set while steps run. */
+  #loop: Promise<void> | null = null;
+  #isClosed = false;
+  #failure: UcmError | null = null;
+
+  constructor({ config, executor, tokenizer, clock = () => performance.now() }: EngineOptions) {
+    this.#config = config;
+    this.#executor = executor;
+    this.#tokenizer = tokenizer;
+    this.#clock = clock;
+    this.#scheduler = new Scheduler({
+      blockSize: config.cache.blockSize,
+      numBlocks: config.cache.numBlocks,
+      maxModelLen: config.model.maxModelLen,
+      ...config.scheduler,
+    });
+  }
+
+  /** Why the engine died and takes no more requests; null while it lives. */
+  get failure(): UcmError | null {
+    return this.#failure;
+  }
+
+  /**
+   * Queues a request and returns its outputs: one per token, each sequence ending with the one that
+   * has a finish reason. Leaving the iteration cancels the request and frees its blocks at once; so
+   * does `signal`, which ends each live sequence with finish reason "abort".
+   * @throws UcmError at the call for a request that is refused; from the iteration, once, when the
+   * workers are lost.
+   */
+  generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterableIterator<GenerateOutput> {
+    if (this.#failure !== null) throw this.#failure;
+    if (this.#isClosed) {
+      throw new UcmError(
+        "UCM_ERR_SHUTTING_DOWN",
+        "The server is shutting down and takes no new requests. Please retry elsewhere, or later.",
+      );
+    }
+    checkGenerateRequest(request, this.#config, this.#tokenizer);
+    const live = new LiveRequest(request, {
+      firstSeqId: this.#nextSeqId,
+      tokenizer: this.#tokenizer,
+      arrivalMs: this.#clock(),
+      onCancel: () => this.#abort(live),
+    });
+    if (signal?.aborted) {
+      live.abort();
+      return live.queue;
+    }
+    this.#scheduler.add(live.sequences);
+    this.#nextSeqId += live.sequences.length;
+    this.#register(live, signal);
+    this.#loop ??= this.#run();
+    return live.queue;
+  }
+
+  stats(): EngineStats {
+    return { ...this.#scheduler.stats(), ...this.#totals };
+  }
+
+  /** Refuses new requests from now on; resolves when those in progress have ended. */
+  async drain(): Promise<void> {
+    this.#isClosed = true;
+    await this.#loop;
+  }
+
+  /** Refuses new requests and aborts those in progress; resolves when no step is in flight. */
+  async stop(): Promise<void> {
+    this.#isClosed = true;
+    for (const live of [...this.#live.keys()]) this.#abort(live);
+    await this.#loop;
+  }
+
+  #register(live: LiveRequest, signal: AbortSignal | undefined): void {
+    const onAbort = () => this.#abort(live);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    this.#live.set(live, () => signal?.removeEventListener("abort", onAbort));
+    for (const { seqId } of live.sequences) this.#owners.set(seqId, live);
+  }
+
+  #unregister(live: LiveRequest): void {
+    this.#live.get(live)?.();
+    this.#live.delete(live);
+    for (const { seqId } of live.sequences) {
+      this.#scheduler.abort(seqId);
+      this.#owners.delete(seqId);
+    }
+  }
+
+  #abort(live: LiveRequest): void {
+    this.#unregister(live);
+    live.abort();
+  }
+
+  async #run(): Promise<void> {
+    try {
+      // The turn of the event loop between steps lets requests arrive, and those that arrive together
+      // start together.
+      await nextTurn();
+      while (this.#scheduler.hasWork()) {
+        await this.#step();
+        await nextTurn();
+      }
+    } catch (error) {
+      this.#fail(toUcmError(error));
+    } finally {
+      this.#loop = null;
+    }
+  }
+
+  async #step(): Promise<void> {
+    const { step } = this.#scheduler.schedule();
+    const scheduledMs = this.#clock();
+    for (const { seqId, promptTokenIds } of step.newSequences) {
+      this.#owners.get(seqId)?.markScheduled(scheduledMs);
+      this.#totals.promptTokens += promptTokenIds.length;
+    }
+    const result = await this.#executor.execute(step);
+    const events = this.#scheduler.update(result);
+    this.#deliver(events, result);
+  }
+
+  #deliver(events: readonly SequenceEvent[], result: StepResultMessage): void {
+    const nowMs = this.#clock();
+    this.#totals.generatedTokens += events.length;
+    for (const rows of result.promptLogprobs) {
+      this.#owners.get(rows.seqId)?.addPromptLogprobs(rows);
+    }
+    for (const event of events) {
+      const live = this.#owners.get(event.seqId);
+      if (live === undefined) continue;
+      try {
+        const finishReason = live.addToken(event, nowMs);
+        // A stop string ends a sequence that the scheduler would go on with.
+        if (finishReason !== null) this.#scheduler.abort(event.seqId);
+        if (live.isDone) this.#unregister(live);
+      } catch (error) {
+        // What goes wrong with the text of one request is no matter of the others.
+        this.#unregister(live);
+        live.fail(toUcmError(error));
+      }
+    }
+  }
+
+  #fail(error: UcmError): void {
+    this.#failure = error;
+    for (const live of [...this.#live.keys()]) {
+      this.#unregister(live);
+      live.fail(error);
+    }
+  }
+}

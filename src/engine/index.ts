@@ -1,0 +1,4 @@
+export { Engine, type EngineOptions, type EngineStats } from "./engine.js";
+export { buildSamplingParams, type SamplingFields } from "./sampling.js";
+export type { SamplingContext } from "./sampling-checks.js";
+export * from "./types.js";

@@ -1,0 +1,124 @@
+import type { UcmError } from "../errors/index.js";
+import type { PromptLogprobs } from "../messages/index.js";
+import type { SequenceEvent, SequenceInput } from "../scheduler/index.js";
+import type { Tokenizer } from "../tokenizer/types.js";
+import { OutputQueue } from "./output-queue.js";
+import { PromptLogprobCollector } from "./prompt-logprobs.js";
+import { SequenceOutput } from "./sequence-output.js";
+import type {
+  FinishReason,
+  GenerateOutput,
+  GenerateRequest,
+  RequestTimes,
+  SequenceDelta,
+} from "./types.js";
+
+/** A request from its arrival to its end: its n sequences and the stream of their outputs. */
+export class LiveRequest {
+  readonly queue: OutputQueue<GenerateOutput>;
+  /** What the scheduler runs for it: sequence i is seqIds[i]. */
+  readonly sequences: readonly SequenceInput[];
+  /** The sequences that have not ended. */
+  readonly #outputs = new Map<number, SequenceOutput>();
+  readonly #times: RequestTimes;
+  /** Null once sent, or when none were asked for. */
+  #promptLogprobs: PromptLogprobCollector | null = null;
+  /** Outputs that wait for the prompt's log-probabilities, which go out with the first. */
+  #held: GenerateOutput[] = [];
+
+  constructor(
+    request: GenerateRequest,
+    options: {
+      firstSeqId: number;
+      tokenizer: Tokenizer | null;
+      arrivalMs: number;
+      onCancel: () => void;
+    },
+  ) {
+    const { sampling, promptTokenIds } = request;
+    const { firstSeqId, tokenizer, arrivalMs, onCancel } = options;
+    this.queue = new OutputQueue(onCancel);
+    this.#times = { arrivalMs, scheduledMs: 0, firstTokenMs: 0, lastTokenMs: 0 };
+    this.sequences = makeSequences(request, firstSeqId);
+    const { skipSpecialTokens } = sampling;
+    for (const [index, { seqId }] of this.sequences.entries()) {
+      const detokenizer = request.detokenize
+        ? (tokenizer?.detokenizer(promptTokenIds, { skipSpecialTokens }) ?? null)
+        : null;
+      this.#outputs.set(seqId, new SequenceOutput(index, sampling, detokenizer));
+    }
+    if (sampling.promptLogprobs !== null) {
+      this.#promptLogprobs = new PromptLogprobCollector(promptTokenIds.length);
+    }
+  }
+
+  get isDone(): boolean {
+    return this.#outputs.size === 0;
+  }
+
+  markScheduled(nowMs: number): void {
+    if (this.#times.scheduledMs === 0) this.#times.scheduledMs = nowMs;
+  }
+
+  addPromptLogprobs(rows: PromptLogprobs): void {
+    this.#promptLogprobs?.add(rows);
+  }
+
+  /** Sends the output of one token; returns why its sequence ended, if it did. */
+  addToken(event: SequenceEvent, nowMs: number): FinishReason | null {
+    if (this.#times.firstTokenMs === 0) this.#times.firstTokenMs = nowMs;
+    this.#times.lastTokenMs = nowMs;
+    const delta = this.#outputs.get(event.seqId)!.push(event);
+    if (delta.finishReason !== null) this.#outputs.delete(event.seqId);
+    this.#send(delta);
+    if (this.isDone) this.queue.end();
+    return delta.finishReason;
+  }
+
+  /** Ends every live sequence with finish reason "abort". */
+  abort(): void {
+    this.#promptLogprobs = null;
+    for (const output of this.#outputs.values()) this.#send(output.abort());
+    this.#outputs.clear();
+    this.queue.end();
+  }
+
+  fail(error: UcmError): void {
+    this.#outputs.clear();
+    this.queue.fail(error);
+  }
+
+  #send(delta: SequenceDelta): void {
+    this.#held.push({
+      delta,
+      promptLogprobs: null,
+      numCachedTokens: 0,
+      times: { ...this.#times },
+    });
+    if (this.#promptLogprobs !== null) {
+      const { complete } = this.#promptLogprobs;
+      if (complete === null) return;
+      this.#held[0]!.promptLogprobs = complete;
+      this.#promptLogprobs = null;
+    }
+    for (const output of this.#held) this.queue.push(output);
+    this.#held = [];
+  }
+}
+
+/** Sequence i draws from seed + i; the prompt is scored once, by the first. */
+function makeSequences(request: GenerateRequest, firstSeqId: number): SequenceInput[] {
+  const { n, stop, includeStopStrInOutput, skipSpecialTokens, ...sampling } = request.sampling;
+  const { seed, promptLogprobs } = sampling;
+  const promptTokenIds = Int32Array.from(request.promptTokenIds);
+  return Array.from({ length: n }, (_, i) => ({
+    seqId: firstSeqId + i,
+    promptTokenIds,
+    priority: request.priority,
+    sampling: {
+      ...sampling,
+      seed: seed === null ? null : seed + i,
+      promptLogprobs: i === 0 ? promptLogprobs : null,
+    },
+  }));
+}

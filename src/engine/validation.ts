@@ -1,0 +1,42 @@
+import type { EngineConfig } from "../config/engine-config.js";
+import { UcmError } from "../errors/index.js";
+import type { Tokenizer } from "../tokenizer/types.js";
+import { contextLengthError } from "./context-length.js";
+import { invalidField, isTokenId } from "./sampling-checks.js";
+import type { GenerateRequest } from "./types.js";
+
+/**
+ * Refuses a request that the engine cannot run, whoever prepared it.
+ * @throws UcmError UCM_ERR_INVALID_REQUEST, UCM_ERR_CONTEXT_LENGTH or UCM_ERR_TOKENIZER.
+ */
+export function checkGenerateRequest(
+  { promptTokenIds, sampling, detokenize }: GenerateRequest,
+  { model }: EngineConfig,
+  tokenizer: Tokenizer | null,
+): void {
+  if (promptTokenIds.length === 0) throw invalidField("The prompt cannot be empty.", "prompt");
+  if (promptTokenIds.length + sampling.maxTokens > model.maxModelLen) {
+    throw contextLengthError(model.maxModelLen, sampling.maxTokens, promptTokenIds.length);
+  }
+  const unknown = promptTokenIds.find((id) => !isTokenId(id, model));
+  if (unknown !== undefined) {
+    throw invalidField(
+      `Token id ${unknown} is out of vocabulary: the prompt's token ids must be integers from 0 to ` +
+        `${model.vocabSize - 1}.`,
+      "prompt",
+    );
+  }
+  if (sampling.stop.length > 0 && !detokenize) {
+    throw invalidField(
+      "stop strings are only supported when detokenize is True. Set detokenize=True to use stop.",
+      "stop",
+    );
+  }
+  if (detokenize && tokenizer === null) {
+    throw new UcmError(
+      "UCM_ERR_TOKENIZER",
+      "The request asks for text, but the model was started with --skip-tokenizer-init. Ask for token " +
+        "ids only, or start it with its tokenizer.",
+    );
+  }
+}
