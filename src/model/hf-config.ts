@@ -31,7 +31,7 @@ const hfConfigSchema = z.looseObject({
   mlp_bias: z.boolean().nullish(),
   sliding_window: z.int().positive().nullish(),
   use_sliding_window: z.boolean().nullish(),
-  quantization_config: z.unknown(),
+  quantization_config: z.unknown().optional(),
   torch_dtype: z.string().nullish(),
   dtype: z.string().nullish(),
   bos_token_id: tokenId.nullish(),

@@ -89,13 +89,14 @@ function readHeader(path: string): Map<string, StoredTensor> {
     const fileBytes = fstatSync(fd).size;
     const prefix = Buffer.alloc(LENGTH_BYTES);
     const got = readSync(fd, prefix, 0, LENGTH_BYTES, 0);
-    const headerBytes = got === LENGTH_BYTES ? Number(prefix.readBigUInt64LE()) : Number.NaN;
-    if (!(headerBytes <= Math.min(fileBytes - LENGTH_BYTES, MAX_HEADER_BYTES))) {
+    const claimed = got === LENGTH_BYTES ? prefix.readBigUInt64LE() : null;
+    if (claimed === null || claimed > Math.min(fileBytes - LENGTH_BYTES, MAX_HEADER_BYTES)) {
       throw weightsError(
         `${path} is not a safetensors file or is truncated: it has ${fileBytes} bytes, and its header ` +
-          `claims ${Number.isNaN(headerBytes) ? "nothing" : `${headerBytes} bytes`}. Download it again.`,
+          `claims ${claimed ?? "no"} bytes. Download it again.`,
       );
     }
+    const headerBytes = Number(claimed);
     const header = Buffer.alloc(headerBytes);
     readSync(fd, header, 0, headerBytes, LENGTH_BYTES);
     return readEntries(path, header.toString("utf8"), LENGTH_BYTES + headerBytes, fileBytes);

@@ -1,0 +1,68 @@
+import { toUcmError, UcmError } from "../errors/index.js";
+import {
+  type FromWorker,
+  type LoadMessage,
+  PROTOCOL_VERSION,
+  type StepMessage,
+  type ToWorker,
+} from "../messages/index.js";
+import { loadNative } from "../native/index.js";
+import { loadModel } from "./load-model.js";
+import { createModelRunner, type ModelRunner } from "./model-runner.js";
+import { createSampler } from "./sampler.js";
+
+/**
+ * Entry of a worker process. It speaks src/messages over Node's IPC channel: `load` first, answered by
+ * progress and `ready` or `failed`; then steps, one at a time; it ends on `shutdown` or when the
+ * parent is gone. `run()` of ONNX Runtime blocks this thread, so nothing else may live here.
+ */
+let runner: ModelRunner | null = null;
+
+function send(message: FromWorker): void {
+  process.send?.(message);
+}
+
+async function load({ version, config }: LoadMessage): Promise<void> {
+  if (version !== PROTOCOL_VERSION) {
+    throw new UcmError(
+      "UCM_ERR_INTERNAL",
+      `The worker speaks protocol ${PROTOCOL_VERSION}, the launcher ${version}. Build again: npm run build.`,
+    );
+  }
+  const started = performance.now();
+  const native = loadNative();
+  const model = await loadModel(config, native, (done, total) => {
+    send({ type: "progress", phase: "Loading weights", done, total });
+  });
+  native.retainHeap();
+  const sampler = createSampler(native, { vocabSize: model.config.vocabSize, seed: config.seed });
+  runner = createModelRunner(model, sampler, config.blockSize);
+  send({
+    type: "ready",
+    version: PROTOCOL_VERSION,
+    weightBytes: model.weightBytes,
+    kvBytes: model.arena.kvBytes,
+    loadMs: performance.now() - started,
+    isa: native.isa(),
+  });
+}
+
+async function step(message: StepMessage): Promise<void> {
+  if (runner === null)
+    throw new UcmError("UCM_ERR_INTERNAL", "A step came before the model was loaded.");
+  send(await runner.step(message));
+}
+
+async function handle(message: ToWorker): Promise<void> {
+  if (message.type === "shutdown") process.exit(0);
+  try {
+    await (message.type === "load" ? load(message) : step(message));
+  } catch (error) {
+    send({ type: "failed", error: toUcmError(error).toJSON() });
+    process.stderr.write(`${(error as Error).stack ?? error}\n`);
+  }
+}
+
+process.on("message", (message: ToWorker) => void handle(message));
+process.on("disconnect", () => process.exit(0));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => undefined);
