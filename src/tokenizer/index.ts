@@ -1,0 +1,2 @@
+export { loadTokenizer } from "./load.js";
+export type * from "./types.js";
