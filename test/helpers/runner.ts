@@ -4,11 +4,11 @@ import {
   type SampledToken,
   type WorkerConfig,
   type WorkerSampling,
-} from '../../src/messages/index.js';
-import { loadNative } from '../../src/native/index.js';
-import { type LoadedModel, loadModel } from '../../src/worker/load-model.js';
-import { createModelRunner, type ModelRunner } from '../../src/worker/model-runner.js';
-import { createSampler } from '../../src/worker/sampler.js';
+} from "../../src/messages/index.js";
+import { loadNative } from "../../src/native/index.js";
+import { type LoadedModel, loadModel } from "../../src/worker/load-model.js";
+import { createModelRunner, type ModelRunner } from "../../src/worker/model-runner.js";
+import { createSampler } from "../../src/worker/sampler.js";
 
 /** A worker's model and step loop inside the test process. */
 export interface TestRunner {
@@ -26,11 +26,11 @@ export async function loadRunner(
 ): Promise<TestRunner> {
   const config: WorkerConfig = {
     modelPath,
-    loadFormat: 'auto',
+    loadFormat: "auto",
     hfOverrides: {},
-    dtype: 'auto',
+    dtype: "auto",
     quantization: null as Quantization,
-    kvDtype: 'float32',
+    kvDtype: "float32",
     blockSize: 16,
     numBlocks: 256,
     maxModelLen: 2048,
@@ -90,7 +90,7 @@ export async function generateTogether(
       };
     });
     const result = await runner.step({
-      type: 'step',
+      type: "step",
       stepId,
       newSequences:
         stepId > 0
@@ -106,7 +106,7 @@ export async function generateTogether(
     for (const token of result.sampled) sampled.get(token.seqId)!.push(token);
   }
   await runner.step({
-    type: 'step',
+    type: "step",
     stepId: -1,
     newSequences: [],
     scheduled: [],
