@@ -13,10 +13,13 @@ export const errorCodes = {
   UCM_ERR_PROMPT_FILE: { exitCode: 2, httpStatus: 400, type: "BadRequestError" },
   UCM_ERR_OUTPUT_FILE: { exitCode: 2, httpStatus: 500, type: "InternalServerError" },
   UCM_ERR_INVALID_REQUEST: { exitCode: 2, httpStatus: 400, type: "BadRequestError" },
+  /** The body is no JSON or does not fit the schema; FastAPI's type, which is the HTTP phrase. */
+  UCM_ERR_INVALID_BODY: { exitCode: 2, httpStatus: 400, type: "Bad Request" },
   UCM_ERR_CONTEXT_LENGTH: { exitCode: 2, httpStatus: 400, type: "BadRequestError" },
   UCM_ERR_UNKNOWN_MODEL: { exitCode: 2, httpStatus: 404, type: "NotFoundError" },
   UCM_ERR_UNAUTHORIZED: { exitCode: 2, httpStatus: 401, type: "Unauthorized" },
   UCM_ERR_NOT_FOUND: { exitCode: 2, httpStatus: 404, type: "Not Found" },
+  UCM_ERR_METHOD_NOT_ALLOWED: { exitCode: 2, httpStatus: 405, type: "Method Not Allowed" },
   UCM_ERR_BODY_TOO_LARGE: { exitCode: 2, httpStatus: 413, type: "Request Entity Too Large" },
   UCM_ERR_QUEUE_FULL: { exitCode: 1, httpStatus: 429, type: "TooManyRequests" },
   UCM_ERR_SHUTTING_DOWN: { exitCode: 1, httpStatus: 503, type: "ServiceUnavailable" },

@@ -1,0 +1,137 @@
+import type { ChoiceDelta, ResponseHead } from "./choice.js";
+import {
+  type ChatLogprobs,
+  chatLogprobs,
+  type PromptLogprobsShape,
+  type TokenText,
+} from "./logprobs.js";
+import type { Usage } from "./usage.js";
+
+/** How the choices of a chat request are to be shaped. */
+export interface ChatStyle {
+  role: string;
+  /** Put before what is generated: the last message under echo, else empty. */
+  prefix: string;
+  logprobs: boolean;
+  returnTokenIds: boolean;
+  tokenText: TokenText;
+}
+
+/** A choice of a whole chat response. */
+export interface ChatChoice {
+  index: number;
+  message: {
+    role: string;
+    content: string;
+    refusal: null;
+    annotations: null;
+    audio: null;
+    function_call: null;
+    tool_calls: never[];
+    reasoning: null;
+  };
+  logprobs: ChatLogprobs | null;
+  finish_reason: string | null;
+  stop_reason: string | number | null;
+  token_ids: readonly number[] | null;
+}
+
+/** One choice from everything that was generated for it. */
+export function chatChoice(index: number, delta: ChoiceDelta, style: ChatStyle): ChatChoice {
+  return {
+    index,
+    message: {
+      role: style.role,
+      content: style.prefix + delta.text,
+      refusal: null,
+      annotations: null,
+      audio: null,
+      function_call: null,
+      tool_calls: [],
+      reasoning: null,
+    },
+    logprobs: shapeLogprobs(delta, style),
+    finish_reason: delta.finishReason,
+    stop_reason: delta.stopReason,
+    token_ids: style.returnTokenIds ? delta.tokenIds : null,
+  };
+}
+
+/** The body of a response that is not streamed. */
+export function chatResponse(
+  head: ResponseHead,
+  choices: ChatChoice[],
+  usage: Usage,
+  prompt: { logprobs: PromptLogprobsShape | null; tokenIds: readonly number[] | null },
+) {
+  return {
+    id: head.id,
+    object: "chat.completion",
+    created: head.created,
+    model: head.model,
+    choices,
+    service_tier: null,
+    system_fingerprint: null,
+    usage,
+    prompt_logprobs: prompt.logprobs,
+    prompt_token_ids: prompt.tokenIds,
+    kv_transfer_params: null,
+  };
+}
+
+/** The first part of a choice's stream: its role, and the prompt's token ids when asked for. */
+export function chatRoleChunk(
+  head: ResponseHead,
+  index: number,
+  role: string,
+  promptTokenIds: readonly number[] | null,
+) {
+  const delta = { role, content: "" };
+  const choice = { index, delta, logprobs: null, finish_reason: null };
+  return { ...chunk(head, [choice]), prompt_token_ids: promptTokenIds };
+}
+
+/** A part with text of a choice that is not from the model: the echoed message. */
+export function chatTextChunk(head: ResponseHead, index: number, content: string) {
+  return chunk(head, [{ index, delta: { content }, logprobs: null, finish_reason: null }]);
+}
+
+/** A part with what was generated. */
+export function chatDeltaChunk(
+  head: ResponseHead,
+  index: number,
+  delta: ChoiceDelta,
+  style: ChatStyle,
+) {
+  const isLast = delta.finishReason !== null;
+  return chunk(head, [
+    {
+      index,
+      delta: { content: delta.text },
+      logprobs: shapeLogprobs(delta, style),
+      finish_reason: delta.finishReason,
+      ...(isLast ? { stop_reason: delta.stopReason } : {}),
+      token_ids: style.returnTokenIds ? delta.tokenIds : null,
+    },
+  ]);
+}
+
+/** The last part of a stream when usage was asked for. */
+export function chatUsageChunk(head: ResponseHead, usage: Usage) {
+  return { ...chunk(head, []), usage };
+}
+
+function chunk<Choice>(head: ResponseHead, choices: Choice[]) {
+  return {
+    id: head.id,
+    object: "chat.completion.chunk",
+    created: head.created,
+    model: head.model,
+    choices,
+  };
+}
+
+function shapeLogprobs(delta: ChoiceDelta, style: ChatStyle): ChatLogprobs | null {
+  if (!style.logprobs || delta.logprobs === null) return null;
+  return chatLogprobs(delta.tokenIds, delta.logprobs, style.tokenText);
+}

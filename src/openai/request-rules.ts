@@ -1,0 +1,102 @@
+import { UcmError } from "../errors/index.js";
+
+/** A request that is well formed but asks for what cannot be. */
+export function invalidRequest(message: string, param: string): UcmError {
+  return new UcmError("UCM_ERR_INVALID_REQUEST", message, { param });
+}
+
+/** Says why a value of a field cannot be honoured, null when it can. */
+type Refusal = (value: unknown, body: Readonly<Record<string, unknown>>) => string | null;
+
+const always =
+  (message: string): Refusal =>
+  () =>
+    message;
+
+const unlessEmpty =
+  (message: string): Refusal =>
+  (value) =>
+    (Array.isArray(value) && value.length === 0) || value === false ? null : message;
+
+const noConstraints = "constrained decoding is not supported by this server";
+
+/** Fields whose silent dropping would change the answer. Null always means absent. */
+const commonRefusals: Record<string, Refusal> = {
+  best_of: (value, body) =>
+    Number(value) > Number(body.n ?? 1) ? "best_of greater than n is not supported" : null,
+  use_beam_search: unlessEmpty("use_beam_search is not supported"),
+  bad_words: unlessEmpty("bad_words is not supported"),
+  logits_processors: unlessEmpty("logits_processors is not supported"),
+  repetition_detection: always("repetition_detection is not supported"),
+  response_format: (value) =>
+    Object(value).type === "text"
+      ? null
+      : `response_format must be of type "text": ${noConstraints}`,
+  structured_outputs: always(`structured_outputs cannot be used: ${noConstraints}`),
+  guided_json: always(`guided_json cannot be used: ${noConstraints}`),
+  guided_regex: always(`guided_regex cannot be used: ${noConstraints}`),
+  guided_choice: always(`guided_choice cannot be used: ${noConstraints}`),
+  guided_grammar: always(`guided_grammar cannot be used: ${noConstraints}`),
+};
+
+const completionRefusals: Record<string, Refusal> = {
+  ...commonRefusals,
+  suffix: always("suffix is not currently supported"),
+  prompt_embeds: always("prompt_embeds is not supported: give the prompt as text or as token ids"),
+};
+
+const noTools = "tool calling is not supported by this server";
+
+const chatRefusals: Record<string, Refusal> = {
+  ...commonRefusals,
+  tools: unlessEmpty(`tools cannot be used: ${noTools}`),
+  functions: unlessEmpty(`functions cannot be used: ${noTools}`),
+  tool_choice: (value) =>
+    value === "none" ? null : "When using `tool_choice`, `tools` must be set.",
+  function_call: (value) => (value === "none" ? null : `function_call cannot be used: ${noTools}`),
+};
+
+const refusals = { completion: completionRefusals, chat: chatRefusals } as const;
+
+/** Refuses fields that vLLM honours and this server cannot; UCM_ERR_INVALID_REQUEST. */
+export function refuseUnsupported(
+  kind: keyof typeof refusals,
+  body: Readonly<Record<string, unknown>>,
+): void {
+  for (const [field, refusal] of Object.entries(refusals[kind])) {
+    const value = body[field];
+    if (value === undefined || value === null) continue;
+    const message = refusal(value, body);
+    if (message !== null) throw invalidRequest(message, field);
+  }
+}
+
+interface DeliveryRequest {
+  stream?: boolean | null | undefined;
+  stream_options?: unknown;
+  prompt_logprobs?: number | null | undefined;
+  cache_salt?: string | null | undefined;
+}
+
+/** Rules between fields that both generation routes share, in vLLM's words. */
+export function checkDelivery(body: DeliveryRequest): void {
+  const { stream, stream_options, prompt_logprobs, cache_salt } = body;
+  if (stream_options && !stream) {
+    throw invalidRequest(
+      "Stream options can only be defined when `stream=True`.",
+      "stream_options",
+    );
+  }
+  if (stream && typeof prompt_logprobs === "number" && prompt_logprobs !== 0) {
+    throw invalidRequest(
+      "`prompt_logprobs` are not available when `stream=True`.",
+      "prompt_logprobs",
+    );
+  }
+  if (cache_salt === "") {
+    throw invalidRequest(
+      "Parameter 'cache_salt' must be a non-empty string if provided.",
+      "cache_salt",
+    );
+  }
+}

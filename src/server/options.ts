@@ -1,0 +1,75 @@
+import { log, writeServerLine } from "../log/index.js";
+
+/** How the HTTP server behaves; everything that is not the engine's. */
+export interface ServerOptions {
+  /** Told by GET /version. */
+  version: string;
+  /** Any of these opens the inference routes; none leaves them open. */
+  apiKeys: readonly string[];
+  cors: {
+    /** `*` is any. */
+    origins: readonly string[];
+    methods: readonly string[];
+    headers: readonly string[];
+    credentials: boolean;
+  };
+  /** Echo or make X-Request-Id on every response. */
+  enableRequestIdHeaders: boolean;
+  /** A line per request in uvicorn's format. */
+  accessLog: boolean;
+  /** Paths without such a line. */
+  accessLogExcludedPaths: readonly string[];
+  /** Send usage with every stream, asked for or not. */
+  enableForceIncludeUsage: boolean;
+  /** Write tokens in logprobs as `token_id:N` unless the request says otherwise. */
+  returnTokensAsTokenIds: boolean;
+  /** Count requests in flight for GET /load, which else tells 0. */
+  enableServerLoadTracking: boolean;
+  /** `message.role` of chat responses. */
+  responseRole: string;
+  /** Template text that replaces the model's; null keeps the model's. */
+  chatTemplate: string | null;
+  /** Take `chat_template` from request bodies. */
+  trustRequestChatTemplate: boolean;
+  /** Template variables that requests may override. */
+  defaultChatTemplateKwargs: Readonly<Record<string, unknown>>;
+  /** Largest request body; more is refused with 413. */
+  bodyLimitBytes: number;
+  /** Silence on an idle connection before it is closed. */
+  keepAliveTimeoutMs: number;
+  /** Time for a client to send a whole request. */
+  requestTimeoutMs: number;
+  /** Takes the lines of the access log, without line ends. */
+  writeAccessLine: (line: string) => void;
+  /** Told of errors whose text the client must not see. */
+  reportError: (error: Error, requestId: string) => void;
+}
+
+/** vLLM's defaults; keys, limits and timeouts that it does not have are generous. */
+export const defaultServerOptions: Readonly<Omit<ServerOptions, "version">> = Object.freeze({
+  apiKeys: [],
+  cors: { origins: ["*"], methods: ["*"], headers: ["*"], credentials: false },
+  enableRequestIdHeaders: false,
+  accessLog: true,
+  accessLogExcludedPaths: [],
+  enableForceIncludeUsage: false,
+  returnTokensAsTokenIds: false,
+  enableServerLoadTracking: false,
+  responseRole: "assistant",
+  chatTemplate: null,
+  trustRequestChatTemplate: false,
+  defaultChatTemplateKwargs: {},
+  bodyLimitBytes: 32 * 1024 * 1024,
+  keepAliveTimeoutMs: 5_000,
+  requestTimeoutMs: 300_000,
+  writeAccessLine: (line: string) => writeServerLine("INFO", line),
+  reportError: (error: Error, requestId: string) =>
+    log.error(`Request ${requestId} failed: ${error.stack ?? error.message}`),
+});
+
+/** What a caller of createApp must or may say. */
+export type AppOptions = Partial<ServerOptions> & Pick<ServerOptions, "version">;
+
+export function completeOptions(options: AppOptions): ServerOptions {
+  return { ...defaultServerOptions, ...options };
+}

@@ -1,0 +1,128 @@
+import type { FastifyInstance } from "fastify";
+import { buildSamplingParams } from "../../engine/index.js";
+import {
+  type ChatRequest,
+  type ChatStyle,
+  chatChoice,
+  chatDeltaChunk,
+  chatResponse,
+  chatRoleChunk,
+  chatTextChunk,
+  chatUsageChunk,
+  parseChatRequest,
+  promptLogprobs,
+  type ResponseHead,
+  shapeUsage,
+} from "../../openai/index.js";
+import { type RouteContext, requireModel, servedName } from "../context.js";
+import { addsGenerationPrompt, encodePrompts, renderChat } from "../prompts.js";
+import { responseId } from "../request-id.js";
+import { clientSignal, GenerationRun } from "../run-generation.js";
+import { replyWithEvents } from "../sse.js";
+import { makeTokenText, nowSeconds, wantsUsage } from "./shared.js";
+
+/** POST /v1/chat/completions: text in, text out. */
+export function registerChatCompletions(app: FastifyInstance, context: RouteContext): void {
+  app.post("/v1/chat/completions", { config: { isInference: true } }, async (request, reply) => {
+    const signal = clientSignal(reply);
+    const body = parseChatRequest(request.body);
+    requireModel(context, body.model);
+    const id = `chatcmpl-${responseId(request, body.request_id)}`;
+    const head: ResponseHead = { id, created: nowSeconds(), model: servedName(context) };
+    const run = await startRun(context, id, body, signal);
+    const answer = { context, head, body, run, style: makeStyle(context, body) };
+    if (!body.stream) return wholeAnswer(answer);
+    return replyWithEvents(reply, answerParts(answer), (error) =>
+      context.options.reportError(error, id),
+    );
+  });
+}
+
+async function startRun(
+  context: RouteContext,
+  id: string,
+  body: ChatRequest,
+  signal: AbortSignal,
+): Promise<GenerationRun> {
+  const [prompt] = await encodePrompts(context, [renderChat(context, body)], {
+    addSpecialTokens: body.add_special_tokens ?? false,
+    truncateTokens: body.truncate_prompt_tokens ?? null,
+    maxOutputTokens: body.sampling.max_tokens ?? 1,
+  });
+  const promptTokenIds = prompt!.tokenIds;
+  const request = {
+    requestId: id,
+    promptTokenIds,
+    sampling: buildSamplingParams(body.sampling, context.model, promptTokenIds.length),
+    priority: body.priority ?? 0,
+    detokenize: true,
+  };
+  return new GenerationRun(context.engine, [request], signal);
+}
+
+function makeStyle(context: RouteContext, body: ChatRequest): ChatStyle {
+  const last = body.messages.at(-1);
+  const role = addsGenerationPrompt(body)
+    ? context.options.responseRole
+    : (last?.role ?? context.options.responseRole);
+  return {
+    role,
+    prefix: body.echo && last?.role === role ? contentText(last.content) : "",
+    logprobs: body.logprobs ?? false,
+    returnTokenIds: body.return_token_ids ?? false,
+    tokenText: makeTokenText(context, body.return_tokens_as_token_ids),
+  };
+}
+
+function contentText(content: ChatRequest["messages"][number]["content"]): string {
+  if (typeof content === "string") return content;
+  return (content ?? []).map((part) => part.text ?? "").join("\n");
+}
+
+interface Answer {
+  context: RouteContext;
+  head: ResponseHead;
+  body: ChatRequest;
+  run: GenerationRun;
+  style: ChatStyle;
+}
+
+async function wholeAnswer({ head, run, style }: Answer) {
+  const deltas = await run.collect();
+  const choices = deltas.map((delta, index) => chatChoice(index, delta, style));
+  const scores = run.promptLogprobs[0] ?? null;
+  return chatResponse(head, choices, shapeUsage(run.counts), {
+    logprobs: scores === null ? null : promptLogprobs(scores, style.tokenText),
+    tokenIds: style.returnTokenIds ? run.requests[0]!.promptTokenIds : null,
+  });
+}
+
+/** Every choice opens with its role, once anything at all was generated. */
+async function* answerParts({
+  context,
+  head,
+  body,
+  run,
+  style,
+}: Answer): AsyncGenerator<object, void> {
+  const usage = wantsUsage(body.stream_options, context.options);
+  const withUsage = (part: object) =>
+    usage.onEveryPart ? { ...part, usage: shapeUsage(run.counts) } : part;
+  let isOpen = false;
+  for await (const { delta } of run) {
+    if (!isOpen) {
+      isOpen = true;
+      for (const part of openingParts(head, run, style)) yield withUsage(part);
+    }
+    yield withUsage(chatDeltaChunk(head, delta.index, delta, style));
+  }
+  if (usage.atEnd) yield chatUsageChunk(head, shapeUsage(run.counts));
+}
+
+function openingParts(head: ResponseHead, run: GenerationRun, style: ChatStyle): object[] {
+  const promptTokenIds = style.returnTokenIds ? run.requests[0]!.promptTokenIds : null;
+  const indices = Array.from({ length: run.sequencesPerPrompt }, (_, index) => index);
+  const roles = indices.map((index) => chatRoleChunk(head, index, style.role, promptTokenIds));
+  if (style.prefix === "") return roles;
+  return [...roles, ...indices.map((index) => chatTextChunk(head, index, style.prefix))];
+}

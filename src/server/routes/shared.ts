@@ -1,0 +1,33 @@
+import type { TokenText } from "../../openai/index.js";
+import type { RouteContext } from "../context.js";
+import type { ServerOptions } from "../options.js";
+
+/** Unix time. */
+export function nowSeconds(): number {
+  return Math.floor(Date.now() / 1000);
+}
+
+/** How logprobs name tokens: by text, or as `token_id:N` when asked to or without a tokenizer. */
+export function makeTokenText(
+  { tokenizer, options }: RouteContext,
+  asTokenIds: boolean | null | undefined,
+): TokenText {
+  if (tokenizer === null || (asTokenIds ?? options.returnTokensAsTokenIds)) {
+    return (tokenId) => `token_id:${tokenId}`;
+  }
+  return (tokenId) => tokenizer.decode([tokenId]);
+}
+
+interface StreamOptions {
+  include_usage?: boolean | null | undefined;
+  continuous_usage_stats?: boolean | null | undefined;
+}
+
+/** Which parts of a stream carry usage. */
+export function wantsUsage(
+  asked: StreamOptions | null | undefined,
+  { enableForceIncludeUsage }: ServerOptions,
+): { atEnd: boolean; onEveryPart: boolean } {
+  const atEnd = enableForceIncludeUsage || (asked?.include_usage ?? false);
+  return { atEnd, onEveryPart: atEnd && (asked?.continuous_usage_stats ?? false) };
+}
