@@ -1,0 +1,70 @@
+import { type FlagTable, idleFlags } from "./spec.js";
+
+const rows: FlagTable = {
+  ...idleFlags("Frontend", "accepted", "the HTTP server is not uvicorn", {
+    "h11-max-incomplete-event-size": ["int", 4194304],
+    "h11-max-header-count": ["int", 256],
+    "disable-frontend-multiprocessing": ["bool", false, true],
+    "disable-fastapi-docs": ["bool", false, true],
+    "enable-offline-docs": ["bool", false],
+    "root-path": "string",
+  }),
+  ...idleFlags(
+    "options",
+    "accepted",
+    "one process serves HTTP",
+    { headless: ["switch", false], "api-server-count": ["int", null, 1] },
+    { "api-server-count": { short: ["-asc"] } },
+  ),
+  ...idleFlags("Frontend", "accepted", "logging is set by UCM_LOGGING_LEVEL", {
+    "log-config-file": "string",
+    "log-error-stack": ["bool", false],
+    "max-log-len": "int",
+    "enable-log-outputs": ["bool", false],
+    "enable-log-deltas": ["bool", true, false],
+  }),
+  ...idleFlags("options", "accepted", "request logging is off unless --enable-log-requests", {
+    "disable-log-requests": ["bool", true],
+  }),
+  ...idleFlags("options", "accepted", "there is one engine", {
+    "aggregate-engine-logging": ["switch", false],
+    "fail-on-environ-validation": ["bool", false],
+  }),
+  ...idleFlags("Frontend", "accepted", "/load and /tokenizer_info are not served", {
+    "enable-server-load-tracking": ["bool", false],
+    "enable-tokenizer-info-endpoint": ["bool", false],
+  }),
+  ...idleFlags("Frontend", "accepted", "usage always carries what is known", {
+    "enable-prompt-tokens-details": ["bool", false, true],
+    "enable-per-request-metrics": ["bool", false],
+    "fingerprint-mode": ["string", "full"],
+    "fingerprint-value": "string",
+  }),
+  ...idleFlags("Frontend", "accepted", "this version serves /v1/completions, not chat", {
+    "chat-template-content-format": ["string", "auto", "string"],
+    "trust-request-chat-template": ["bool", false],
+    "default-chat-template-kwargs": "json",
+    "response-role": ["string", "assistant"],
+    "enable-auto-tool-choice": ["bool", false],
+    "tool-call-parser": "string",
+    "tool-parser-plugin": ["string", ""],
+    "tool-server": "string",
+    "exclude-tools-when-tool-choice-none": ["bool", false],
+    "tokens-only": ["bool", false],
+  }),
+  ...idleFlags(
+    "StructuredOutputsConfig",
+    "accepted",
+    "this version serves /v1/completions, not chat",
+    {
+      "reasoning-parser": ["string", ""],
+      "reasoning-parser-plugin": ["string", ""],
+      "reasoning-config": "json",
+    },
+  ),
+};
+
+/** Flags of vLLM's HTTP server and of its logging that are taken and have no effect. */
+export const acceptedServerFlags: FlagTable = Object.fromEntries(
+  Object.entries(rows).map(([name, spec]) => [name, { ...spec, commands: ["serve"] as const }]),
+);

@@ -1,0 +1,45 @@
+import { flagsOf } from "./spec.js";
+
+const http = flagsOf("Frontend", { commands: ["serve"] });
+const options = flagsOf("options", { commands: ["serve"] });
+const common = flagsOf("options");
+const chat = flagsOf("Frontend");
+
+/** Flags of the HTTP server, and of the command itself, that take effect. */
+export const frontendFlags = {
+  config: common.string(null, "YAML file with flags under their long names; flags given here win."),
+  host: http.string(null, "Address to listen on. Default: all interfaces."),
+  port: http.int(8000, "Port to listen on; 0 picks a free one.", { min: 0, max: 65535 }),
+  uds: http.string(null, "Unix socket to listen on, in place of host and port."),
+  "api-key": http.stringList(null, "Keys of which requests must present one as Bearer token.", {
+    envTwins: { VLLM_API_KEY: (text) => (text === "" ? null : text) },
+  }),
+  "allow-credentials": http.bool(false, "CORS: allow credentials."),
+  "allowed-origins": http.jsonList(["*"], "CORS: allowed origins, a JSON list."),
+  "allowed-methods": http.jsonList(["*"], "CORS: allowed methods, a JSON list."),
+  "allowed-headers": http.jsonList(["*"], "CORS: allowed headers, a JSON list."),
+  "chat-template": chat.string(null, "Chat template: a file, or the template itself in one line."),
+  "uvicorn-log-level": http.choice(
+    ["critical", "error", "warning", "info", "debug", "trace"],
+    "info",
+    "Level of the server's own lines.",
+  ),
+  "disable-uvicorn-access-log": http.bool(false, "Print no line per request."),
+  "disable-access-log-for-endpoints": http.string(
+    null,
+    "Paths without access log lines, separated by commas.",
+  ),
+  "enable-request-id-headers": http.bool(false, "Add X-Request-Id to responses."),
+  "enable-force-include-usage": http.bool(false, "Send usage with every stream."),
+  "return-tokens-as-token-ids": http.bool(
+    false,
+    "Write tokens in logprobs as token_id:N, which JSON can always carry.",
+  ),
+  "disable-log-stats": options.toggle(false, "Print no throughput line."),
+  "enable-log-requests": options.bool(false, "Log every request."),
+  "shutdown-timeout": options.float(
+    null,
+    "Seconds to let running requests finish after SIGTERM; 0 aborts them. Default: as long as they take.",
+    { min: 0 },
+  ),
+} as const;

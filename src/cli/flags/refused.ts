@@ -1,0 +1,101 @@
+import { type FlagTable, idleFlags } from "./spec.js";
+
+/** Flags of vLLM that would change results or safety if they were ignored: refused when set. */
+export const refusedFlags: FlagTable = {
+  ...idleFlags("ModelConfig", "refused", "only text generation is served", {
+    runner: ["string", "auto", "generate"],
+    convert: ["string", "auto", "none"],
+    task: ["string", "auto", "generate"],
+    "pooler-config": "json",
+    "override-pooler-config": "json",
+  }),
+  ...idleFlags("ModelConfig", "refused", "the tokenizer is read from tokenizer.json", {
+    "tokenizer-mode": ["string", "auto", "hf", "slow"],
+    "io-processor-plugin": "string",
+  }),
+  ...idleFlags(
+    "ModelConfig",
+    "refused",
+    "config.json of the model folder is what counts; use --hf-overrides",
+    {
+      "hf-config-path": "string",
+      "config-format": ["string", "auto", "hf"],
+      "rope-scaling": ["json", {}],
+      "rope-theta": "float",
+      "disable-sliding-window": ["bool", false],
+      "model-class-overrides": "json",
+    },
+  ),
+  ...idleFlags("ModelConfig", "refused", "quantization is int8 or int4 by --quantization", {
+    "quantization-config": "json",
+    "allow-deprecated-quantization": ["bool", false, true],
+    "override-attention-dtype": "string",
+  }),
+  ...idleFlags("ModelConfig", "refused", "logprobs are those of the raw logits", {
+    "logprobs-mode": ["string", "raw_logprobs"],
+  }),
+  ...idleFlags("ModelConfig", "refused", "Python code cannot be loaded", {
+    "logits-processors": "stringList",
+    "logits-processor-pattern": "string",
+  }),
+  ...idleFlags("SchedulerConfig", "refused", "Python code cannot be loaded", {
+    "scheduler-cls": [
+      "string",
+      null,
+      "vllm.core.scheduler.Scheduler",
+      "vllm.v1.core.sched.scheduler.Scheduler",
+    ],
+  }),
+  ...idleFlags("ParallelConfig", "refused", "Python code cannot be loaded", {
+    "worker-extension-cls": ["string", ""],
+  }),
+  ...idleFlags("Frontend", "refused", "Python code cannot be loaded", { middleware: "append" }),
+  ...idleFlags("ModelConfig", "refused", "prompts are text or token ids", {
+    "enable-prompt-embeds": ["bool", false],
+    "enable-return-routed-experts": ["bool", false],
+    "enable-sleep-mode": ["bool", false],
+  }),
+  ...idleFlags("MultiModalConfig", "refused", "only text models are served", {
+    "enable-mm-embeds": ["bool", false],
+  }),
+  ...idleFlags("CacheConfig", "refused", "keys and values have one storage format in all layers", {
+    "kv-cache-dtype-skip-layers": "stringList",
+  }),
+  ...idleFlags("LoRAConfig", "refused", "LoRA adapters are not supported", {
+    "enable-lora": ["bool", false],
+    "enable-lora-bias": ["bool", false],
+    "max-loras": ["int", 1],
+    "max-lora-rank": ["int", 16],
+    "max-cpu-loras": "int",
+    "lora-dtype": ["string", "auto"],
+    "lora-extra-vocab-size": ["int", 256],
+    "lora-target-modules": "stringList",
+    "fully-sharded-loras": ["bool", false],
+    "default-mm-loras": "json",
+  }),
+  ...idleFlags("Frontend", "refused", "LoRA adapters are not supported", {
+    "lora-modules": "stringList",
+  }),
+  ...idleFlags("Frontend", "refused", "TLS is not spoken here; put a reverse proxy in front", {
+    "ssl-keyfile": "string",
+    "ssl-certfile": "string",
+    "ssl-ca-certs": "string",
+    "ssl-cert-reqs": ["int", 0],
+    "ssl-ciphers": "string",
+    "enable-ssl-refresh": ["bool", false],
+  }),
+  ...idleFlags("StructuredOutputsConfig", "refused", "constrained decoding is not supported", {
+    "structured-outputs-config": ["json", {}],
+  }),
+  ...idleFlags(
+    "ParallelConfig",
+    "refused",
+    "the server runs on one machine",
+    { nnodes: ["int", 1], "node-rank": ["int", 0] },
+    { nnodes: { short: ["-n"] }, "node-rank": { short: ["-r"] } },
+  ),
+  ...idleFlags("VllmConfig", "refused", "encoder caches and weight transfer do not exist here", {
+    "ec-transfer-config": "json",
+    "weight-transfer-config": "json",
+  }),
+};

@@ -1,0 +1,121 @@
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { toUcmError, UcmError } from "../errors/index.js";
+import { isDebugEnabled } from "../log/index.js";
+import { readCommandLine } from "./command-flags.js";
+import { renderHelp, usageLines } from "./command-help.js";
+import type { CommandName, Flags, FlagValue } from "./flags/index.js";
+import { runOffline } from "./offline.js";
+import { runServe } from "./serve.js";
+
+/** What a command gets to work with. */
+export interface Invocation {
+  flags: Flags;
+  /** Flags set to other than their defaults, under vLLM's names. */
+  nonDefault: Record<string, FlagValue>;
+  /** To print once the log is set up. */
+  warnings: string[];
+}
+
+/** Runs to the end and returns the exit code; throws UcmError. */
+type CommandRunner = (invocation: Invocation) => Promise<number>;
+
+const commands: Record<CommandName, { run: CommandRunner; summary: string }> = {
+  serve: { run: runServe, summary: "Serve a model over HTTP with the OpenAI API." },
+  offline: {
+    run: runOffline,
+    summary: "Run prompts through a model and print or save the answers.",
+  },
+};
+
+const rootUsage = `usage: ucm [-h] [-v] {${Object.keys(commands).join(",")}} ...`;
+
+/** The version in package.json. */
+export function readVersion(): string {
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** The command line program. Returns the exit code; prints its own errors, never throws. */
+export async function main(argv: readonly string[]): Promise<number> {
+  let exitCode = 0;
+  const program = new Command("ucm")
+    .description("Serves large language models whose KV cache outgrows the accelerator.")
+    .version(readVersion(), "-v, --version", "print the version")
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} })
+    .addHelpText("after", "\nFlags of a command: ucm <command> --help");
+  for (const [name, { run, summary }] of Object.entries(commands)) {
+    // The flags of a command are read by the flag table, which follows vLLM's parser.
+    program
+      .command(name)
+      .summary(summary)
+      .argument("[arguments...]")
+      .usage("[model] [options]")
+      .helpOption(false)
+      .allowUnknownOption()
+      .passThroughOptions()
+      .action(async (args: string[]) => {
+        exitCode = await runCommand(name as CommandName, run, args);
+      });
+  }
+  if (argv.length === 0) {
+    program.outputHelp();
+    return 0;
+  }
+  try {
+    await program.parseAsync([...argv], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? 0 : reportRootError(argv, error);
+  }
+  return exitCode;
+}
+
+async function runCommand(
+  command: CommandName,
+  run: CommandRunner,
+  argv: readonly string[],
+): Promise<number> {
+  try {
+    const line = await readCommandLine(command, argv, { env: process.env, cwd: process.cwd() });
+    if (line.kind === "help") {
+      process.stdout.write(`${renderHelp(command, line.topic)}\n`);
+      return 0;
+    }
+    return await run(line);
+  } catch (error) {
+    return reportError(command, error);
+  }
+}
+
+/** Prints one clear message on stderr and gives the exit code of the error's kind. */
+function reportError(command: CommandName, thrown: unknown): number {
+  const error = toUcmError(thrown);
+  const isBug = error.code === "UCM_ERR_INTERNAL";
+  const usage = error.code === "UCM_ERR_USAGE" ? `${usageLines[command]}\n` : "";
+  const kind = isBug ? "internal error" : "error";
+  process.stderr.write(`${usage}ucm ${command}: ${kind}: ${error.message}\n`);
+  const { cause } = error;
+  if (isDebugEnabled()) {
+    const stack = cause instanceof Error ? cause.stack : error.stack;
+    process.stderr.write(`${stack}\n`);
+  } else if (isBug) {
+    process.stderr.write("Set UCM_LOGGING_LEVEL=DEBUG to see where it happened.\n");
+  }
+  return error.exitCode;
+}
+
+/** argparse's words for what commander found wrong before any command ran. */
+function reportRootError(argv: readonly string[], error: CommanderError): number {
+  const names = Object.keys(commands).map((name) => `'${name}'`);
+  const given = argv.find((word) => !word.startsWith("-"));
+  const message =
+    error.code === "commander.unknownCommand"
+      ? `argument subparser: invalid choice: '${given}' (choose from ${names.join(", ")})`
+      : `unrecognized arguments: ${argv.join(" ")}`;
+  process.stderr.write(`${rootUsage}\nucm: error: ${message}\n`);
+  return new UcmError("UCM_ERR_USAGE", message).exitCode;
+}

@@ -1,0 +1,35 @@
+import type { Quantization } from "../messages/index.js";
+
+/** Flags that decide the engine's configuration, parsed; null is "not given". */
+export interface EngineOptions {
+  /** Folder of the checkpoint as the user typed it. */
+  model: string;
+  servedModelName: readonly string[] | null;
+  tokenizer: string | null;
+  skipTokenizerInit: boolean;
+  hfOverrides: Record<string, unknown>;
+  dtype: "auto" | "half" | "float16" | "bfloat16" | "float" | "float32";
+  quantization: Quantization;
+  loadFormat: "auto" | "hf" | "safetensors" | "dummy";
+  /** -1 is the largest that fits memory. */
+  maxModelLen: number | null;
+  seed: number;
+  /** auto, vllm, or a folder. */
+  generationConfig: string;
+  overrideGenerationConfig: Record<string, unknown>;
+  maxLogprobs: number;
+  blockSize: number;
+  gpuMemoryUtilization: number;
+  kvCacheMemoryBytes: number | null;
+  numGpuBlocksOverride: number | null;
+  kvCacheDtype: "auto" | "float32" | "bfloat16" | "float16";
+  maxNumSeqs: number | null;
+  maxNumBatchedTokens: number | null;
+  enableChunkedPrefill: boolean | null;
+  longPrefillTokenThreshold: number;
+  schedulingPolicy: "fcfs" | "priority";
+  maxNumQueuedReqs: number;
+  tensorParallelSize: number;
+  cpuCoresPerWorker: number | null;
+  kvTransferConfig: Record<string, unknown> | null;
+}

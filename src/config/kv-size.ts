@@ -1,0 +1,87 @@
+import { UcmError } from "../errors/index.js";
+import type { KvDtype } from "../messages/index.js";
+import type { ModelConfig } from "../model/model-config.js";
+
+const dtypeBytes: Record<KvDtype, number> = { float32: 4, bfloat16: 2, float16: 2 };
+
+/** Bytes that one KV block takes in the arena of a worker: keys and values of all layers. */
+export function bytesPerBlock(
+  model: Pick<ModelConfig, "numLayers" | "numKvHeads" | "headDim">,
+  blockSize: number,
+  kvDtype: KvDtype,
+): number {
+  return model.numLayers * 2 * model.numKvHeads * model.headDim * blockSize * dtypeBytes[kvDtype];
+}
+
+/** Rows that the dense part computes at once, each with its intermediate values in fp32. */
+export function estimateActivationBytes(
+  model: Pick<ModelConfig, "hiddenSize" | "intermediateSize" | "vocabSize">,
+  batch: { maxNumBatchedTokens: number; maxNumSeqs: number },
+): number {
+  const perRow = 8 * model.hiddenSize + 4 * model.intermediateSize;
+  const logitRows = Math.min(batch.maxNumSeqs, batch.maxNumBatchedTokens);
+  return 4 * (batch.maxNumBatchedTokens * perRow + 2 * logitRows * model.vocabSize);
+}
+
+export interface KvDemand {
+  blockSize: number;
+  bytesPerBlock: number;
+  maxModelLen: number;
+  maxNumSeqs: number;
+  /** True when maxModelLen may shrink to what fits. */
+  shrinkToFit: boolean;
+  /** Set by --num-gpu-blocks-override. */
+  numBlocks: number | null;
+  /** Set by --kv-cache-memory-bytes. */
+  kvBytes: number | null;
+  /** What memory leaves for the cache after weights and activations; may be negative. */
+  availableBytes: number;
+}
+
+export interface KvSize {
+  numBlocks: number;
+  kvBytes: number;
+  maxModelLen: number;
+}
+
+/**
+ * The number of KV blocks: what was asked for, else what memory leaves, but no more than all
+ * sequences at full length can use. UCM_ERR_MEMORY, in vLLM's words, when not even one request of
+ * the context length fits.
+ */
+export function sizeKvCache(demand: KvDemand): KvSize {
+  const { blockSize, bytesPerBlock: blockBytes } = demand;
+  const perSequence = Math.ceil(demand.maxModelLen / blockSize);
+  const useful = perSequence * demand.maxNumSeqs;
+  const budget = demand.kvBytes ?? demand.availableBytes;
+  const affordable = Math.max(0, Math.floor(budget / blockBytes));
+  const numBlocks = demand.numBlocks ?? Math.min(affordable, useful);
+  if (numBlocks < 1) throw noMemory(budget);
+  let { maxModelLen } = demand;
+  if (numBlocks < perSequence) {
+    if (!demand.shrinkToFit) throw tooLong(demand, numBlocks, perSequence);
+    maxModelLen = numBlocks * blockSize;
+  }
+  return { numBlocks, kvBytes: numBlocks * blockBytes, maxModelLen };
+}
+
+function noMemory(budget: number): UcmError {
+  return new UcmError(
+    "UCM_ERR_MEMORY",
+    `No available memory for the cache blocks (${toGib(Math.max(0, budget))} GiB are left after weights and activations). Try increasing \`gpu_memory_utilization\`, or set \`kv_cache_memory_bytes\`, when initializing the engine.`,
+  );
+}
+
+function tooLong(demand: KvDemand, numBlocks: number, perSequence: number): UcmError {
+  const { blockSize, bytesPerBlock: blockBytes, maxModelLen } = demand;
+  return new UcmError(
+    "UCM_ERR_MEMORY",
+    `To serve at least one request with the models's max seq len (${maxModelLen}), (${toGib(perSequence * blockBytes)} GiB KV cache is needed, which is larger than the available KV cache memory (${toGib(numBlocks * blockBytes)} GiB). Based on the available memory, the estimated maximum model length is ${numBlocks * blockSize}. Try increasing \`gpu_memory_utilization\` or decreasing \`max_model_len\` when initializing the engine.`,
+  );
+}
+
+/** GiB with two digits, more when that would read as zero. */
+export function toGib(bytes: number): string {
+  const gib = bytes / 2 ** 30;
+  return gib > 0 && gib < 0.01 ? gib.toPrecision(2) : gib.toFixed(2);
+}

@@ -1,0 +1,176 @@
+import { UcmError } from "../errors/index.js";
+import { log } from "../log/index.js";
+import type { KvDtype, WeightDtype } from "../messages/index.js";
+import { loadModelConfig } from "../model/hf-config.js";
+import type { ModelConfig } from "../model/model-config.js";
+import { estimateWeightBytes } from "../model/weight-size.js";
+import { type BatchLimits, resolveBatchLimits } from "./batch-limits.js";
+import { FIT_MEMORY, resolveMaxModelLen } from "./context-length.js";
+import type { EngineConfig } from "./engine-config.js";
+import type { EngineOptions } from "./engine-options.js";
+import { loadGenerationDefaults } from "./generation-config.js";
+import {
+  bytesPerBlock,
+  estimateActivationBytes,
+  type KvSize,
+  sizeKvCache,
+  toGib,
+} from "./kv-size.js";
+import { parseKvTransferConfig } from "./kv-transfer-config.js";
+import { inspectMachine, type Machine } from "./machine.js";
+import { resolveFolder } from "./model-folder.js";
+
+/** Surroundings that a test may replace. */
+export interface ResolveContext {
+  env?: NodeJS.ProcessEnv;
+  machine?: Machine;
+}
+
+/**
+ * Decides everything before the first worker starts: reads the model folder, fills in defaults,
+ * sizes the KV cache. Throws UcmError for what cannot work; logs what it decided.
+ */
+export function resolveEngineConfig(
+  options: EngineOptions,
+  { env = process.env, machine = inspectMachine() }: ResolveContext = {},
+): EngineConfig {
+  const path = resolveFolder("model", options.model);
+  const model = loadModelConfig(path, options.hfOverrides);
+  log.info(`Resolved architecture: ${model.architecture}`);
+  const maxModelLen = resolveMaxModelLen(options.maxModelLen, model.maxPositionEmbeddings, env);
+  const limits = resolveBatchLimits(options, maxModelLen);
+  const kvDtype = resolveKvDtype(options, model);
+  const size = sizeCache(options, model, limits, { maxModelLen, kvDtype, machine });
+  warnOfUnusedParts(options);
+  logSizes(size, limits, options.blockSize);
+  return deepFreeze({
+    model: { ...describeModel(options, path, model), maxModelLen: size.maxModelLen },
+    cache: {
+      blockSize: options.blockSize,
+      kvDtype,
+      numBlocks: size.numBlocks,
+      kvBytes: size.kvBytes,
+    },
+    scheduler: {
+      ...limits,
+      longPrefillTokenThreshold: options.longPrefillTokenThreshold,
+      policy: options.schedulingPolicy,
+      maxNumQueuedRequests: options.maxNumQueuedReqs,
+    },
+    parallel: {
+      tensorParallelSize: 1,
+      threads: options.cpuCoresPerWorker ?? machine.cores,
+    },
+  });
+}
+
+function describeModel(options: EngineOptions, path: string, model: ModelConfig) {
+  const defaults = loadGenerationDefaults(
+    options.generationConfig,
+    path,
+    options.overrideGenerationConfig,
+  );
+  if (Object.keys(defaults.sampling).length > 0) {
+    log.warning(
+      `Default sampling parameters have been overridden by the model's generation config: ${JSON.stringify(defaults.sampling)}. If this is not intended, please relaunch with \`--generation-config vllm\`.`,
+    );
+  }
+  const tokenizerPath = options.skipTokenizerInit
+    ? null
+    : options.tokenizer === null
+      ? path
+      : resolveFolder("tokenizer", options.tokenizer);
+  return {
+    path,
+    tag: options.model,
+    servedNames: options.servedModelName ?? [options.model],
+    tokenizerPath,
+    loadFormat: options.loadFormat === "dummy" ? ("dummy" as const) : ("auto" as const),
+    dtype: weightDtype(options.dtype),
+    quantization: options.quantization,
+    hfOverrides: options.hfOverrides,
+    vocabSize: model.vocabSize,
+    eosTokenIds: [...new Set([...model.eosTokenIds, ...defaults.eosTokenIds])],
+    defaultSampling: defaults.sampling,
+    maxLogprobs: options.maxLogprobs,
+    seed: options.seed,
+  };
+}
+
+function weightDtype(dtype: EngineOptions["dtype"]): WeightDtype {
+  if (dtype === "half") return "float16";
+  return dtype === "float" ? "float32" : dtype;
+}
+
+/** auto follows --dtype, and that the checkpoint. */
+function resolveKvDtype(options: EngineOptions, model: ModelConfig): KvDtype {
+  if (options.kvCacheDtype !== "auto") return options.kvCacheDtype;
+  const dtype = weightDtype(options.dtype);
+  return dtype === "auto" ? model.dtype : dtype;
+}
+
+function sizeCache(
+  options: EngineOptions,
+  model: ModelConfig,
+  limits: BatchLimits,
+  given: { maxModelLen: number; kvDtype: KvDtype; machine: Machine },
+): KvSize {
+  const { gpuMemoryUtilization: share } = options;
+  if (!(share > 0)) {
+    throw new UcmError(
+      "UCM_ERR_USAGE",
+      `argument --gpu-memory-utilization: invalid value: must be above 0 and at most 1, got ${share}`,
+    );
+  }
+  const weightBytes = estimateWeightBytes(model, options.quantization);
+  const availableBytes =
+    given.machine.availableBytes * share - weightBytes - estimateActivationBytes(model, limits);
+  log.info(`Available KV cache memory: ${toGib(Math.max(0, availableBytes))} GiB`);
+  return sizeKvCache({
+    blockSize: options.blockSize,
+    bytesPerBlock: bytesPerBlock(model, options.blockSize, given.kvDtype),
+    maxModelLen: given.maxModelLen,
+    maxNumSeqs: limits.maxNumSeqs,
+    shrinkToFit: options.maxModelLen === FIT_MEMORY,
+    numBlocks: options.numGpuBlocksOverride,
+    kvBytes: options.kvCacheMemoryBytes,
+    availableBytes,
+  });
+}
+
+/** What was asked for and changes speed or memory alone, but is not done by this version. */
+function warnOfUnusedParts(options: EngineOptions): void {
+  if (options.tensorParallelSize > 1) {
+    log.warning(
+      `--tensor-parallel-size ${options.tensorParallelSize}: this version starts one worker, which computes all of every layer. Results are the same.`,
+    );
+  }
+  if (options.kvTransferConfig !== null) {
+    parseKvTransferConfig(options.kvTransferConfig);
+    log.warning(
+      "--kv-transfer-config: this version runs dense attention without an external KV cache store. Results are those of dense attention.",
+    );
+  }
+}
+
+function logSizes(size: KvSize, limits: BatchLimits, blockSize: number): void {
+  log.info(`Using max model len ${size.maxModelLen}`);
+  if (limits.enableChunkedPrefill) {
+    log.info(
+      `Chunked prefill is enabled with max_num_batched_tokens=${limits.maxNumBatchedTokens}.`,
+    );
+  }
+  const tokens = size.numBlocks * blockSize;
+  const length = size.maxModelLen.toLocaleString("en-US");
+  log.info(`KV cache size: ${tokens.toLocaleString("en-US")} tokens, ${toGib(size.kvBytes)} GiB`);
+  log.info(
+    `Maximum concurrency for ${length} tokens per request: ${(tokens / size.maxModelLen).toFixed(2)}x`,
+  );
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const part of Object.values(value)) {
+    if (typeof part === "object" && part !== null && !Object.isFrozen(part)) deepFreeze(part);
+  }
+  return Object.freeze(value);
+}

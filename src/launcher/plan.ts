@@ -1,0 +1,54 @@
+import type { EngineConfig } from "../config/engine-config.js";
+import type { WorkerConfig } from "../messages/index.js";
+
+/** Everything needed to start one worker process. */
+export interface WorkerSpec {
+  /** As its log lines are prefixed. */
+  label: string;
+  config: WorkerConfig;
+  /** The whole environment of the process. */
+  env: Record<string, string>;
+}
+
+/** Variables that a worker gets: those that decide how native code and Node run, and our own. */
+const passedVariables =
+  /^(PATH|HOME|TMPDIR|LANG|LC_.*|TZ|LD_LIBRARY_PATH|MALLOC_.*|UCM_.*|VLLM_.*|PYTHONHASHSEED)$/;
+
+/** One worker per tensor-parallel rank. Pure. */
+export function planWorkers(config: EngineConfig, env: NodeJS.ProcessEnv): WorkerSpec[] {
+  const worldSize = config.parallel.tensorParallelSize;
+  return Array.from({ length: worldSize }, (_, rank) => ({
+    label: `Worker_TP${rank}`,
+    config: workerConfig(config, rank, worldSize),
+    env: passedEnvironment(env),
+  }));
+}
+
+function workerConfig(config: EngineConfig, rank: number, worldSize: number): WorkerConfig {
+  const { model, cache, scheduler, parallel } = config;
+  return {
+    modelPath: model.path,
+    loadFormat: model.loadFormat,
+    hfOverrides: model.hfOverrides,
+    dtype: model.dtype,
+    quantization: model.quantization,
+    kvDtype: cache.kvDtype,
+    blockSize: cache.blockSize,
+    numBlocks: cache.numBlocks,
+    maxModelLen: model.maxModelLen,
+    maxNumBatchedTokens: scheduler.maxNumBatchedTokens,
+    maxNumSeqs: scheduler.maxNumSeqs,
+    threads: parallel.threads,
+    rank,
+    worldSize,
+    seed: model.seed,
+  };
+}
+
+function passedEnvironment(env: NodeJS.ProcessEnv): Record<string, string> {
+  const passed: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env)) {
+    if (value !== undefined && passedVariables.test(name)) passed[name] = value;
+  }
+  return passed;
+}

@@ -1,0 +1,133 @@
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { execaNode } from "execa";
+import { UcmError } from "../errors/index.js";
+import { writeChildLine } from "../log/index.js";
+import type { FromWorker, ToWorker } from "../messages/index.js";
+import type { WorkerSpec } from "./plan.js";
+
+/** Lines of standard error kept to explain a death. */
+const STDERR_TAIL_LINES = 20;
+
+/** How long each stage of a stop may take before the next, harder one. */
+export interface StopPatience {
+  /** From the shutdown message to SIGTERM. */
+  messageMs: number;
+  /** From SIGTERM to SIGKILL. */
+  signalMs: number;
+}
+
+const defaultPatience: StopPatience = { messageMs: 5_000, signalMs: 2_000 };
+
+type Subprocess = ReturnType<typeof spawn>;
+
+function spawn(entry: string, env: Record<string, string>) {
+  return execaNode(entry, [], {
+    env,
+    extendEnv: false,
+    stdin: "ignore",
+    ipc: true,
+    serialization: "advanced",
+    buffer: false,
+    reject: false,
+    cleanup: true,
+    forceKillAfterDelay: defaultPatience.signalMs,
+  });
+}
+
+/**
+ * A worker's operating-system process: its output goes to our log under its label, its messages to
+ * `onMessage`, its end to `onEnd`. It ends by itself when this process does: the channel closes.
+ */
+export class WorkerProcess {
+  readonly spec: WorkerSpec;
+  readonly #child: Subprocess;
+  readonly #stderrTail: string[] = [];
+  readonly #ended: Promise<void>;
+  #isStopping = false;
+  #hasEnded = false;
+
+  constructor(
+    spec: WorkerSpec,
+    entry: string,
+    handlers: { onMessage(message: FromWorker): void; onEnd(error: UcmError | null): void },
+  ) {
+    this.spec = spec;
+    this.#child = spawn(entry, spec.env);
+    const drained = [
+      this.#passOn(this.#child.stdout, () => {}),
+      this.#passOn(this.#child.stderr, (line) => {
+        this.#stderrTail.push(line);
+        if (this.#stderrTail.length > STDERR_TAIL_LINES) this.#stderrTail.shift();
+      }),
+    ];
+    this.#child.on("message", (message) => handlers.onMessage(message as unknown as FromWorker));
+    this.#ended = this.#awaitEnd(drained, handlers.onEnd);
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
+  /** Sends a message; a closed channel shows as the process's end, not here. */
+  send(message: ToWorker): void {
+    if (this.#child.connected) this.#child.send(message as never, () => {});
+  }
+
+  /** Asks, then SIGTERM, then SIGKILL. Resolves when the process is gone. */
+  async stop(patience: StopPatience = defaultPatience): Promise<void> {
+    this.#isStopping = true;
+    if (this.#hasEnded) return;
+    this.send({ type: "shutdown" });
+    const terminate = setTimeout(() => this.#child.kill("SIGTERM"), patience.messageMs);
+    const kill = setTimeout(
+      () => this.#child.kill("SIGKILL"),
+      patience.messageMs + patience.signalMs,
+    );
+    await this.#ended;
+    clearTimeout(terminate);
+    clearTimeout(kill);
+  }
+
+  async #passOn(stream: Readable, seeLine: (line: string) => void): Promise<void> {
+    const lines = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY });
+    lines.on("line", (line) => {
+      seeLine(line);
+      writeChildLine(this.spec.label, this.pid, line);
+    });
+    await once(lines, "close");
+  }
+
+  async #awaitEnd(
+    drained: Promise<void>[],
+    onEnd: (error: UcmError | null) => void,
+  ): Promise<void> {
+    const result = await this.#child;
+    await Promise.all(drained);
+    this.#hasEnded = true;
+    onEnd(this.#isStopping ? null : this.#deathOf(result));
+  }
+
+  #deathOf(result: { exitCode?: number; signal?: string; cause?: unknown }): UcmError {
+    const how =
+      result.signal !== undefined
+        ? `was killed by ${result.signal}`
+        : result.exitCode !== undefined
+          ? `exited with code ${result.exitCode}`
+          : `could not be started: ${String(result.cause)}`;
+    const hint =
+      result.signal === "SIGKILL"
+        ? " The system may have run out of memory: try a smaller --kv-cache-memory-bytes or --max-model-len."
+        : "";
+    const tail = this.#stderrTail.length === 0 ? "" : `\n${this.#stderrTail.join("\n")}`;
+    return new UcmError(
+      "UCM_ERR_WORKER",
+      `${this.spec.label} (pid ${this.pid}) ${how}.${hint}${tail}`,
+    );
+  }
+}
