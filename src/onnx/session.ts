@@ -21,7 +21,8 @@ const ERRORS_ONLY = 3;
 /**
  * Makes a session for a graph. Threads of the session never spin: with several sessions in a process
  * spinning pools take the cores from each other. Denormals count as zero, as they slow x86 down by
- * several times and no weight format depends on them.
+ * several times and no weight format depends on them. No arena either: each session would keep its own
+ * high-water mark of intermediates, where the C library's heap serves all sessions with one.
  */
 export async function createSession(graph: Graph, options: SessionOptions): Promise<Session> {
   const session = await ort.InferenceSession.create(encodeModel(graph), {
@@ -30,7 +31,8 @@ export async function createSession(graph: Graph, options: SessionOptions): Prom
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
-    enableCpuMemArena: true,
+    enableCpuMemArena: false,
+    enableMemPattern: false,
     logSeverityLevel: ERRORS_ONLY,
     externalData: options.buffers.map(({ name, data }) => ({ path: name, data })),
     extra: { session: { set_denormal_as_zero: "1", intra_op: { allow_spinning: "0" } } },

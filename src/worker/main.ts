@@ -34,7 +34,6 @@ async function load({ version, config }: LoadMessage): Promise<void> {
   const model = await loadModel(config, native, (done, total) => {
     send({ type: "progress", phase: "Loading weights", done, total });
   });
-  native.retainHeap();
   const sampler = createSampler(native, { vocabSize: model.config.vocabSize, seed: config.seed });
   runner = createModelRunner(model, sampler, config.blockSize);
   send({
