@@ -1,0 +1,217 @@
+import { describe, expect, it } from "vitest";
+import type { UcmError } from "../../../src/errors/index.js";
+import {
+  Scheduler,
+  type SchedulerConfig,
+  type SchedulerPlan,
+  type SequenceInput,
+} from "../../../src/scheduler/index.js";
+import {
+  expectedOutput,
+  type RandomInt,
+  randomConfig,
+  randomInput,
+  seededRandom,
+  VOCAB_SIZE,
+} from "./random-workload.js";
+import { SimulatedWorker } from "./simulated-worker.js";
+
+const TRIALS = 200;
+const SEQUENCES_PER_TRIAL = 40;
+
+/** Drives a scheduler and a worker with random arrivals and aborts, and keeps its own books. */
+class Trial {
+  readonly #config: SchedulerConfig;
+  readonly #random: RandomInt;
+  readonly #scheduler: Scheduler;
+  readonly #worker: SimulatedWorker;
+  readonly #inputs = new Map<number, SequenceInput>();
+  readonly #waiting = new Set<number>();
+  readonly #running = new Set<number>();
+  readonly #outputs = new Map<number, number[]>();
+  /** How each sequence ended: one entry per end, so that two are seen. */
+  readonly endings: { seqId: number; how: string }[] = [];
+  readonly firstScheduled: number[] = [];
+  numSteps = 0;
+  numRefused = 0;
+  #nextSeqId = 0;
+
+  constructor(seed: number, policy: "fcfs" | "priority") {
+    this.#random = seededRandom(seed);
+    this.#config = randomConfig(this.#random, policy);
+    this.#scheduler = new Scheduler(this.#config);
+    this.#worker = new SimulatedWorker({ ...this.#config, vocabSize: VOCAB_SIZE });
+  }
+
+  get numAccepted(): number {
+    return this.#inputs.size;
+  }
+
+  get numPreemptions(): number {
+    return this.#scheduler.stats().numPreemptions;
+  }
+
+  /** Steps that even the worst order needs: the best sequence moves on in every one. */
+  get maxSteps(): number {
+    const lengths = [...this.#inputs.values()].map(
+      ({ promptTokenIds, sampling }) => promptTokenIds.length + sampling.maxTokens,
+    );
+    return lengths.reduce((sum, length) => sum + length, 0);
+  }
+
+  run(): void {
+    while (this.#nextSeqId < SEQUENCES_PER_TRIAL || this.#scheduler.hasWork()) {
+      this.#disturb();
+      if (!this.#scheduler.hasWork()) continue;
+      const plan = this.#scheduler.schedule();
+      this.#checkPlan(plan);
+      this.#worker.begin(plan.step);
+      this.#checkBlocks();
+      this.#disturb();
+      expect(() => this.#scheduler.schedule()).toThrow("still in flight");
+      this.#checkEvents(this.#scheduler.update(this.#worker.finish()));
+      this.numSteps += 1;
+      expect(this.numSteps).toBeLessThanOrEqual(this.maxSteps);
+    }
+    expect(this.#scheduler.stats()).toMatchObject({ running: 0, waiting: 0, usedBlocks: 0 });
+  }
+
+  /** Arrivals and aborts, as they come between steps and during one. */
+  #disturb(): void {
+    const arrivals = this.#random(0, 3) === 0 ? this.#random(1, 10) : 0;
+    for (let i = 0; i < arrivals && this.#nextSeqId < SEQUENCES_PER_TRIAL; i++) this.#arrive();
+    const live = [...this.#waiting, ...this.#running];
+    if (live.length === 0 || this.#random(0, 9) > 0) return;
+    const seqId = live[this.#random(0, live.length - 1)]!;
+    const before = this.#scheduler.stats().usedBlocks;
+    const held = this.#running.has(seqId) ? this.#worker.blockTable(seqId).length : 0;
+    expect(this.#scheduler.abort(seqId)).toBe(true);
+    expect(this.#scheduler.abort(seqId)).toBe(false);
+    expect(this.#scheduler.stats().usedBlocks).toBe(before - held);
+    this.#end(seqId, "abort");
+  }
+
+  #arrive(): void {
+    const input = randomInput(this.#random, this.#nextSeqId++, this.#config);
+    const { maxNumSeqs, maxNumQueuedRequests } = this.#config;
+    const isFull = this.#waiting.size + this.#running.size >= maxNumSeqs + maxNumQueuedRequests;
+    try {
+      this.#scheduler.add([input]);
+    } catch (error) {
+      expect((error as UcmError).code).toBe("UCM_ERR_QUEUE_FULL");
+      expect(isFull).toBe(true);
+      this.numRefused += 1;
+      return;
+    }
+    expect(isFull).toBe(false);
+    this.#inputs.set(input.seqId, input);
+    this.#waiting.add(input.seqId);
+    this.#outputs.set(input.seqId, []);
+  }
+
+  #checkPlan({ step, preempted }: SchedulerPlan): void {
+    const { maxNumBatchedTokens, maxNumSeqs, enableChunkedPrefill } = this.#config;
+    for (const seqId of preempted) {
+      expect(this.#running.delete(seqId)).toBe(true);
+      this.#waiting.add(seqId);
+    }
+    const admitted = step.scheduled.filter((s) => s.resetBlockTable).map((s) => s.seqId);
+    if (preempted.length > 0) expect(admitted).toEqual([]);
+    for (const seqId of admitted) expect(this.#waiting.delete(seqId)).toBe(true);
+    // The best wait the shortest: no one admitted is behind one that still waits, and no one
+    // preempted is ahead of one that still runs.
+    expect(this.#isSorted([...admitted, ...this.#best(this.#waiting)])).toBe(true);
+    const survivors = [...this.#running].sort(this.#compare);
+    expect(this.#isSorted([...survivors.slice(-1), ...this.#best(preempted)])).toBe(true);
+    const scheduled = step.scheduled.map((s) => s.seqId);
+    const continued = scheduled.slice(0, scheduled.length - admitted.length);
+    for (const seqId of continued) expect(this.#running.has(seqId)).toBe(true);
+    for (const seqId of admitted) this.#running.add(seqId);
+    this.firstScheduled.push(...step.newSequences.map((s) => s.seqId));
+
+    const total = step.scheduled.reduce((sum, s) => sum + s.numTokens, 0);
+    expect(total).toBeLessThanOrEqual(maxNumBatchedTokens);
+    expect(this.#running.size).toBeLessThanOrEqual(maxNumSeqs);
+    for (const { seqId, numTokens } of step.scheduled) {
+      const known =
+        this.#inputs.get(seqId)!.promptTokenIds.length + this.#outputs.get(seqId)!.length;
+      const limit = this.#config.longPrefillTokenThreshold || maxNumBatchedTokens;
+      if (enableChunkedPrefill) expect(numTokens).toBeLessThanOrEqual(limit);
+      else if (admitted.includes(seqId)) expect(numTokens).toBe(known);
+    }
+  }
+
+  /** No block belongs to two sequences, and the scheduler counts the blocks that are held. */
+  #checkBlocks(): void {
+    const held = [...this.#running].flatMap((seqId) => this.#worker.blockTable(seqId));
+    expect(new Set(held).size).toBe(held.length);
+    expect(this.#scheduler.stats()).toMatchObject({
+      usedBlocks: held.length,
+      running: this.#running.size,
+      waiting: this.#waiting.size,
+    });
+  }
+
+  #checkEvents(events: ReturnType<Scheduler["update"]>): void {
+    for (const { seqId, tokenId, finish } of events) {
+      expect(this.#running.has(seqId)).toBe(true);
+      this.#outputs.get(seqId)!.push(tokenId);
+      if (finish === null) continue;
+      const expected = expectedOutput(this.#inputs.get(seqId)!);
+      expect({ tokenIds: this.#outputs.get(seqId), finish }).toEqual(expected);
+      this.#end(seqId, finish.reason);
+    }
+  }
+
+  #end(seqId: number, how: string): void {
+    this.#waiting.delete(seqId);
+    this.#running.delete(seqId);
+    this.endings.push({ seqId, how });
+  }
+
+  readonly #compare = (a: number, b: number): number => {
+    const byArrival = a - b;
+    if (this.#config.policy === "fcfs") return byArrival;
+    return this.#inputs.get(a)!.priority - this.#inputs.get(b)!.priority || byArrival;
+  };
+
+  #best(seqIds: Iterable<number>): number[] {
+    return [...seqIds].sort(this.#compare).slice(0, 1);
+  }
+
+  #isSorted(seqIds: number[]): boolean {
+    return seqIds.every((seqId, i) => i === 0 || this.#compare(seqIds[i - 1]!, seqId) < 0);
+  }
+}
+
+describe.each(["fcfs", "priority"] as const)("random requests under %s", (policy) => {
+  it(`${TRIALS * SEQUENCES_PER_TRIAL} requests: right tokens, one end each, no block lost`, () => {
+    const seen = { endings: 0, refused: 0, preemptions: 0 };
+    const reasons = new Set<string>();
+    for (let seed = 1; seed <= TRIALS; seed++) {
+      const trial = new Trial(seed, policy);
+      try {
+        trial.run();
+      } catch (error) {
+        throw new Error(`Trial with seed ${seed} failed`, { cause: error });
+      }
+      const ended = trial.endings.map(({ seqId }) => seqId);
+      expect(new Set(ended).size).toBe(ended.length);
+      expect(ended.length).toBe(trial.numAccepted);
+      expect(ended.length + trial.numRefused).toBe(SEQUENCES_PER_TRIAL);
+      expect(new Set(trial.firstScheduled).size).toBe(trial.firstScheduled.length);
+      if (policy === "fcfs") {
+        expect(trial.firstScheduled).toEqual([...trial.firstScheduled].sort((a, b) => a - b));
+      }
+      seen.endings += ended.length;
+      seen.refused += trial.numRefused;
+      seen.preemptions += trial.numPreemptions;
+      for (const { how } of trial.endings) reasons.add(how);
+    }
+    // The trials are worth something only if they go where it hurts.
+    expect([...reasons].sort()).toEqual(["abort", "length", "stop"]);
+    expect(seen.endings).toBeGreaterThan(5000);
+    expect(seen.refused).toBeGreaterThan(100);
+    expect(seen.preemptions).toBeGreaterThan(1000);
+  });
+});
