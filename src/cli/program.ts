@@ -1,21 +1,13 @@
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { toUcmError, UcmError } from "../errors/index.js";
 import { isDebugEnabled } from "../log/index.js";
 import { readCommandLine } from "./command-flags.js";
 import { renderHelp, usageLines } from "./command-help.js";
-import type { CommandName, Flags, FlagValue } from "./flags/index.js";
+import type { CommandName } from "./flags/index.js";
+import type { Invocation } from "./invocation.js";
 import { runOffline } from "./offline.js";
+import { readVersion } from "./package-files.js";
 import { runServe } from "./serve.js";
-
-/** What a command gets to work with. */
-export interface Invocation {
-  flags: Flags;
-  /** Flags set to other than their defaults, under vLLM's names. */
-  nonDefault: Record<string, FlagValue>;
-  /** To print once the log is set up. */
-  warnings: string[];
-}
 
 /** Runs to the end and returns the exit code; throws UcmError. */
 type CommandRunner = (invocation: Invocation) => Promise<number>;
@@ -30,15 +22,10 @@ const commands: Record<CommandName, { run: CommandRunner; summary: string }> = {
 
 const rootUsage = `usage: ucm [-h] [-v] {${Object.keys(commands).join(",")}} ...`;
 
-/** The version in package.json. */
-export function readVersion(): string {
-  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
-}
-
 /** The command line program. Returns the exit code; prints its own errors, never throws. */
 export async function main(argv: readonly string[]): Promise<number> {
   let exitCode = 0;
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreBrokenPipe);
   const program = new Command("ucm")
     .description("Serves large language models whose KV cache outgrows the accelerator.")
     .version(readVersion(), "-v, --version", "print the version")
@@ -72,6 +59,11 @@ export async function main(argv: readonly string[]): Promise<number> {
     return error.exitCode === 0 ? 0 : reportRootError(argv, error);
   }
   return exitCode;
+}
+
+/** `ucm … | head` is no error. */
+function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPIPE") throw error;
 }
 
 async function runCommand(

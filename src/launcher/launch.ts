@@ -25,6 +25,8 @@ export interface WorkerGroup {
   ready: ReadyMessage;
   /** Stops all workers: a message, then SIGTERM, then SIGKILL. Safe to call twice. */
   shutdown(patience?: StopPatience): Promise<void>;
+  /** SIGKILL to all, for a process that leaves at once. */
+  kill(): void;
   /** Called once, when a worker ends that nobody asked to. */
   onExit(callback: (error: UcmError) => void): void;
 }
@@ -57,7 +59,15 @@ export async function launchWorkers(
   try {
     const loads = channels.map((channel, rank) => channel.load(plan[rank]!.config));
     const [ready] = await abortable(Promise.all(loads), options.signal);
-    return { executor: createExecutor(channels), ready: ready!, shutdown, onExit: exit.subscribe };
+    return {
+      executor: createExecutor(channels),
+      ready: ready!,
+      shutdown,
+      kill: () => {
+        for (const channel of channels) channel.kill();
+      },
+      onExit: exit.subscribe,
+    };
   } catch (error) {
     await shutdown({ messageMs: 1_000, signalMs: 1_000 });
     throw error;

@@ -89,6 +89,10 @@ export class WorkerChannel {
     await this.#process.stop(patience);
   }
 
+  kill(): void {
+    this.#process.kill();
+  }
+
   #expect(type: Expected["type"], what: string, timeoutMs: number): Promise<Expected> {
     if (this.#death !== null) return Promise.reject(this.#death);
     if (this.#waiter !== null) {

@@ -70,10 +70,6 @@ export class WorkerProcess {
     return this.#child.pid ?? 0;
   }
 
-  get hasEnded(): boolean {
-    return this.#hasEnded;
-  }
-
   /** Sends a message; a closed channel shows as the process's end, not here. */
   send(message: ToWorker): void {
     if (this.#child.connected) this.#child.send(message as never, () => {});
@@ -92,6 +88,12 @@ export class WorkerProcess {
     await this.#ended;
     clearTimeout(terminate);
     clearTimeout(kill);
+  }
+
+  /** SIGKILL, at once. */
+  kill(): void {
+    this.#isStopping = true;
+    this.#child.kill("SIGKILL");
   }
 
   async #passOn(stream: Readable, seeLine: (line: string) => void): Promise<void> {

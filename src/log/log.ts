@@ -13,6 +13,8 @@ interface LogSettings {
   label: string | null;
   stream: LogStream;
   level: LogLevel;
+  /** Level of {@link writeServerLine}. */
+  serverLevel: LogLevel;
 }
 
 /** UCM_LOGGING_LEVEL, else VLLM_LOGGING_LEVEL, else INFO; an unknown name counts as INFO. */
@@ -24,6 +26,7 @@ const settings: LogSettings = {
   label: null,
   stream: process.stdout,
   level: levelOfEnvironment(process.env),
+  serverLevel: "INFO",
 };
 
 /** Sets the label, stream or level of this process's log; what is not named stays. */
@@ -51,7 +54,7 @@ export const log = {
  * "Application startup complete." in exactly this form.
  */
 export function writeServerLine(level: LogLevel, message: string): void {
-  if (logLevels[level] < logLevels[settings.level]) return;
+  if (logLevels[level] < logLevels[settings.serverLevel]) return;
   settings.stream.write(`${`${level}:`.padEnd(10)}${message}\n`);
 }
 

@@ -30,8 +30,7 @@ const rows: FlagTable = {
     "aggregate-engine-logging": ["switch", false],
     "fail-on-environ-validation": ["bool", false],
   }),
-  ...idleFlags("Frontend", "accepted", "/load and /tokenizer_info are not served", {
-    "enable-server-load-tracking": ["bool", false],
+  ...idleFlags("Frontend", "accepted", "/tokenizer_info is not served", {
     "enable-tokenizer-info-endpoint": ["bool", false],
   }),
   ...idleFlags("Frontend", "accepted", "usage always carries what is known", {
@@ -40,28 +39,13 @@ const rows: FlagTable = {
     "fingerprint-mode": ["string", "full"],
     "fingerprint-value": "string",
   }),
-  ...idleFlags("Frontend", "accepted", "this version serves /v1/completions, not chat", {
-    "chat-template-content-format": ["string", "auto", "string"],
-    "trust-request-chat-template": ["bool", false],
-    "default-chat-template-kwargs": "json",
-    "response-role": ["string", "assistant"],
+  ...idleFlags("Frontend", "accepted", "requests with tools are refused", {
     "enable-auto-tool-choice": ["bool", false],
     "tool-call-parser": "string",
     "tool-parser-plugin": ["string", ""],
     "tool-server": "string",
     "exclude-tools-when-tool-choice-none": ["bool", false],
-    "tokens-only": ["bool", false],
   }),
-  ...idleFlags(
-    "StructuredOutputsConfig",
-    "accepted",
-    "this version serves /v1/completions, not chat",
-    {
-      "reasoning-parser": ["string", ""],
-      "reasoning-parser-plugin": ["string", ""],
-      "reasoning-config": "json",
-    },
-  ),
 };
 
 /** Flags of vLLM's HTTP server and of its logging that are taken and have no effect. */

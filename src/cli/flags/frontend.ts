@@ -19,6 +19,13 @@ export const frontendFlags = {
   "allowed-methods": http.jsonList(["*"], "CORS: allowed methods, a JSON list."),
   "allowed-headers": http.jsonList(["*"], "CORS: allowed headers, a JSON list."),
   "chat-template": chat.string(null, "Chat template: a file, or the template itself in one line."),
+  "default-chat-template-kwargs": http.json(
+    {},
+    "Variables of the chat template; requests override them.",
+  ),
+  "trust-request-chat-template": http.bool(false, "Take chat templates from requests."),
+  "response-role": http.string("assistant", "Role of chat responses."),
+  "enable-server-load-tracking": http.bool(false, "Count requests in flight for /load."),
   "uvicorn-log-level": http.choice(
     ["critical", "error", "warning", "info", "debug", "trace"],
     "info",

@@ -87,6 +87,17 @@ export const refusedFlags: FlagTable = {
   ...idleFlags("StructuredOutputsConfig", "refused", "constrained decoding is not supported", {
     "structured-outputs-config": ["json", {}],
   }),
+  ...idleFlags("StructuredOutputsConfig", "refused", "reasoning stays part of the text", {
+    "reasoning-parser": ["string", ""],
+    "reasoning-parser-plugin": ["string", ""],
+    "reasoning-config": "json",
+  }),
+  ...idleFlags("Frontend", "refused", "message content is rendered as strings", {
+    "chat-template-content-format": ["string", "auto", "string"],
+  }),
+  ...idleFlags("Frontend", "refused", "text routes are always served", {
+    "tokens-only": ["bool", false],
+  }),
   ...idleFlags(
     "ParallelConfig",
     "refused",

@@ -1,0 +1,51 @@
+import { type EngineConfig, toGib } from "../config/index.js";
+import { Engine } from "../engine/index.js";
+import { launchWorkers, type WorkerGroup } from "../launcher/index.js";
+import { log } from "../log/index.js";
+import { loadTokenizer, type Tokenizer } from "../tokenizer/index.js";
+import { showLoadProgress } from "./load-progress.js";
+
+/** A loaded model, ready for requests. */
+export interface EngineRuntime {
+  engine: Engine;
+  workers: WorkerGroup;
+}
+
+/** The tokenizer of the configuration, null under --skip-tokenizer-init. */
+export async function openTokenizer(config: EngineConfig): Promise<Tokenizer | null> {
+  const path = config.model.tokenizerPath;
+  return path === null ? null : loadTokenizer(path);
+}
+
+/** Starts the workers and the engine over them; the workers end with this process at the latest. */
+export async function startEngine(
+  config: EngineConfig,
+  tokenizer: Tokenizer | null,
+  options: { signal: AbortSignal; showProgress: boolean },
+): Promise<EngineRuntime> {
+  const startedMs = performance.now();
+  log.info(`Starting to load model ${config.model.tag}...`);
+  const progress = showLoadProgress(options.showProgress);
+  let workers: WorkerGroup;
+  try {
+    workers = await launchWorkers(config, {
+      signal: options.signal,
+      onProgress: progress.onProgress,
+    });
+  } finally {
+    progress.stop();
+  }
+  const { weightBytes, loadMs, isa } = workers.ready;
+  log.info(
+    `Model loading took ${toGib(weightBytes)} GiB memory and ${seconds(loadMs)} seconds (kernels: ${isa}, threads: ${config.parallel.threads})`,
+  );
+  const initMs = performance.now() - startedMs;
+  log.info(
+    `init engine (start workers, load weights, create kv cache) took ${seconds(initMs)} seconds`,
+  );
+  return { engine: new Engine({ config, executor: workers.executor, tokenizer }), workers };
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(2);
+}

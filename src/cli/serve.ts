@@ -1,0 +1,123 @@
+import { type EngineConfig, resolveEngineConfig } from "../config/index.js";
+import { UcmError } from "../errors/index.js";
+import { configureLog, log, writeServerLine } from "../log/index.js";
+import { createApp } from "../server/index.js";
+import type { Tokenizer } from "../tokenizer/index.js";
+import { type EngineRuntime, openTokenizer, startEngine } from "./engine-runtime.js";
+import type { Invocation } from "./invocation.js";
+import { type ReservedSocket, reserveSocket } from "./listen-socket.js";
+import { readVersion } from "./package-files.js";
+import { serverLogLevel, serverOptions } from "./server-options.js";
+import { logRequests, startStatsLog } from "./stats-log.js";
+import { type StopRequest, watchStopSignals } from "./stop-signals.js";
+
+/** How long connections may take to close once every answer is written. */
+const CLOSE_PATIENCE_MS = 2_000;
+
+/**
+ * `ucm serve`: configuration, port, workers, HTTP, in this order; runs until a signal or the death of
+ * a worker. Exit code 0 after a signal, however long the drain took.
+ */
+export async function runServe({ flags, nonDefault, warnings }: Invocation): Promise<number> {
+  configureLog({ label: "APIServer", serverLevel: serverLogLevel(flags) });
+  const version = readVersion();
+  const { model } = flags;
+  if (model === null) {
+    throw new UcmError(
+      "UCM_ERR_USAGE",
+      "No model specified! Please specify model either as a positional argument or in a config file: ucm serve <model> --<arg> <value>.",
+    );
+  }
+  log.info(`ucm API server version ${version}`);
+  log.info(`non-default args: ${JSON.stringify(nonDefault)}`);
+  for (const warning of warnings) log.warning(warning);
+  const options = serverOptions(flags, version, process.env);
+  const config = resolveEngineConfig({ ...flags, model });
+  const socket = await reserveSocket(flags);
+  const stop = watchStopSignals();
+  try {
+    const tokenizer = await openTokenizer(config);
+    const runtime = await startEngine(config, tokenizer, {
+      signal: stop.signal,
+      showProgress: flags.useTqdmOnLoad,
+    });
+    stop.onSecond(() => runtime.workers.kill());
+    try {
+      return await serveUntilStopped({ config, tokenizer, runtime, socket, stop, flags, options });
+    } finally {
+      await runtime.workers.shutdown();
+    }
+  } catch (error) {
+    if (stop.signal.aborted && error === stop.signal.reason) return 0;
+    throw error;
+  } finally {
+    socket.close();
+    stop.forget();
+  }
+}
+
+interface Service {
+  config: EngineConfig;
+  tokenizer: Tokenizer | null;
+  runtime: EngineRuntime;
+  socket: ReservedSocket;
+  stop: StopRequest;
+  flags: Invocation["flags"];
+  options: ReturnType<typeof serverOptions>;
+}
+
+async function serveUntilStopped(service: Service): Promise<number> {
+  const { config, tokenizer, runtime, socket, stop, flags, options } = service;
+  const { engine, workers } = runtime;
+  const app = createApp({
+    engine: flags.enableLogRequests ? logRequests(engine) : engine,
+    tokenizer,
+    config,
+    options,
+  });
+  await app.ready();
+  log.info(`Starting ucm server on ${socket.url}`);
+  writeServerLine("INFO", `Started server process [${process.pid}]`);
+  writeServerLine("INFO", "Waiting for application startup.");
+  await socket.handTo(app.server);
+  writeServerLine("INFO", "Application startup complete.");
+  const stopStats = flags.disableLogStats ? () => {} : startStatsLog(engine, process.env);
+  const death = await Promise.race([
+    stop.requested.then(() => null),
+    new Promise<UcmError>((resolve) => workers.onExit(resolve)),
+  ]);
+  stopStats();
+  writeServerLine("INFO", "Shutting down");
+  app.server.close();
+  if (death === null) await drain(engine, flags.shutdownTimeout);
+  writeServerLine("INFO", "Waiting for application shutdown.");
+  await closeApp(app);
+  writeServerLine("INFO", "Application shutdown complete.");
+  writeServerLine("INFO", `Finished server process [${process.pid}]`);
+  if (death !== null) throw death;
+  return 0;
+}
+
+/** Lets requests finish, for `timeoutS` at most (null: as long as they take), then aborts the rest. */
+async function drain(engine: EngineRuntime["engine"], timeoutS: number | null): Promise<void> {
+  const { running, waiting } = engine.stats();
+  const count = running + waiting;
+  const limit = timeoutS === null ? "none" : `${timeoutS}s`;
+  if (timeoutS === 0) {
+    if (count > 0) log.info(`Aborting ${count} requests`);
+    await engine.stop();
+    return;
+  }
+  if (count > 0) log.info(`Draining ${count} in-flight requests (timeout=${limit})`);
+  const timer =
+    timeoutS === null ? null : setTimeout(() => void engine.stop(), Math.ceil(timeoutS * 1000));
+  await engine.drain();
+  if (timer !== null) clearTimeout(timer);
+}
+
+async function closeApp(app: ReturnType<typeof createApp>): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), CLOSE_PATIENCE_MS);
+  app.server.closeIdleConnections();
+  await app.close();
+  clearTimeout(timer);
+}

@@ -1,0 +1,58 @@
+import type { Engine, EngineStats } from "../engine/index.js";
+import { log } from "../log/index.js";
+
+const DEFAULT_INTERVAL_S = 10;
+
+/**
+ * Logs throughput and load in vLLM's line every VLLM_LOG_STATS_INTERVAL seconds; at DEBUG while
+ * nothing happens in two intervals on end. Returns the function that stops it.
+ */
+export function startStatsLog(engine: Pick<Engine, "stats">, env: NodeJS.ProcessEnv): () => void {
+  const given = Number(env.VLLM_LOG_STATS_INTERVAL ?? "");
+  const intervalS = given > 0 ? given : DEFAULT_INTERVAL_S;
+  let last = engine.stats();
+  let wasIdle = true;
+  const timer = setInterval(() => {
+    const now = engine.stats();
+    const line = statsLine(last, now, intervalS);
+    const isIdle = now.generatedTokens === last.generatedTokens && now.running === 0;
+    if (isIdle && wasIdle) log.debug(line);
+    else log.info(line);
+    wasIdle = isIdle;
+    last = now;
+  }, intervalS * 1000);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+/** vLLM's line: rates since `last`, load of `now`. */
+export function statsLine(last: EngineStats, now: EngineStats, seconds: number): string {
+  const prompt = (now.promptTokens - last.promptTokens) / seconds;
+  const generated = (now.generatedTokens - last.generatedTokens) / seconds;
+  const usage = (100 * now.usedBlocks) / now.numBlocks;
+  const preemptions = now.numPreemptions - last.numPreemptions;
+  return [
+    `Engine 000: Avg prompt throughput: ${prompt.toFixed(1)} tokens/s`,
+    `Avg generation throughput: ${generated.toFixed(1)} tokens/s`,
+    `Running: ${now.running} reqs`,
+    `Waiting: ${now.waiting} reqs`,
+    ...(preemptions > 0 ? [`Preemptions: ${preemptions}`] : []),
+    `GPU KV cache usage: ${usage.toFixed(1)}%`,
+    "Prefix cache hit rate: 0.0%",
+  ].join(", ");
+}
+
+/** The engine as the server sees it, with a line per request (--enable-log-requests). */
+export function logRequests(engine: Engine): Pick<Engine, "generate" | "failure"> {
+  return {
+    get failure() {
+      return engine.failure;
+    },
+    generate(request, signal) {
+      log.info(
+        `Received request ${request.requestId}: params: ${JSON.stringify(request.sampling)}, prompt tokens: ${request.promptTokenIds.length}, lora_request: None.`,
+      );
+      return engine.generate(request, signal);
+    },
+  };
+}
