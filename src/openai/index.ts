@@ -31,6 +31,7 @@ export {
 } from "./error-body.js";
 export { promptLogprobs, type TokenScores, type TokenText } from "./logprobs.js";
 export { modelList, type ServedModel } from "./model-list.js";
+export { type OfflineRecord, offlineRecordSchema } from "./offline-record.js";
 export { invalidRequest } from "./request-rules.js";
 export { pickSamplingFields, requestLimits, type SamplingFields } from "./sampling-fields.js";
 export {
@@ -39,4 +40,4 @@ export {
   type TokenizeRequest,
 } from "./tokenize-request.js";
 export { shapeUsage, type TokenCounts, type Usage } from "./usage.js";
-export { toPython, type ValidationProblem, validationError } from "./validation-error.js";
+export { parseBody, type ValidationProblem, validationError } from "./validation-error.js";

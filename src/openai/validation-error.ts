@@ -70,7 +70,7 @@ function describeProblem({ type, location, message, input }: ValidationProblem):
 }
 
 /** A JSON value as Python's repr writes it, cut where a hostile body would make it long or deep. */
-export function toPython(value: unknown, depth = 0): string {
+function toPython(value: unknown, depth = 0): string {
   if (value === null || value === undefined) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
   if (typeof value === "string") return quote(value);

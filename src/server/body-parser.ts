@@ -21,7 +21,11 @@ export function registerBodyParser(app: FastifyInstance): void {
 function requireJsonType(contentType: string): void {
   const mediaType = contentType.split(";", 1)[0]?.trim().toLowerCase();
   if (mediaType === "application/json") return;
-  throw new UcmError(
+  throw unsupportedMediaType();
+}
+
+export function unsupportedMediaType(): UcmError {
+  return new UcmError(
     "UCM_ERR_INVALID_BODY",
     "Unsupported Media Type: Only 'application/json' is allowed",
   );

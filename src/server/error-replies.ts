@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, toUcmError, UcmError } from "../errors/index.js";
 import { errorBody, isServerFault } from "../openai/index.js";
+import { unsupportedMediaType } from "./body-parser.js";
 import type { ServerOptions } from "./options.js";
 
 /** Seconds after which a refused client may try again. */
@@ -73,6 +74,7 @@ function fromFramework(error: FastifyError, options: ServerOptions): UcmError {
       `The request body is larger than ${options.bodyLimitBytes} bytes, the most this server takes.`,
     );
   }
+  if (error.code === "FST_ERR_CTP_INVALID_MEDIA_TYPE") return unsupportedMediaType();
   const status = error.statusCode ?? 500;
   return status >= 400 && status < 500
     ? new UcmError("UCM_ERR_INVALID_BODY", error.message)
