@@ -1,1 +1,2 @@
+export { loadNative } from "./load.js";
 export type * from "./types.js";

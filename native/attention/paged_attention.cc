@@ -1,0 +1,258 @@
+#include "attention/paged_attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace ucm {
+namespace {
+
+/** Multiply-adds below which waking the pool costs more than it saves. */
+constexpr int64_t kInlineCost = 500'000;
+/** Rows prepared by one task. */
+constexpr int64_t kRowsPerTask = 16;
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+Status PagedAttention::BeginStep(const BatchView& batch) {
+    UCM_RETURN_IF_ERROR(step_.Build(arena_.shape(), rope_, batch, pool_.threads()));
+    ReserveScratch();
+    return Status::Ok();
+}
+
+void PagedAttention::ReserveScratch() {
+    const ArenaShape& shape = arena_.shape();
+    const int64_t padded = PaddedHeadDim(shape.head_dim);
+    scratch_.resize(static_cast<std::size_t>(pool_.threads()));
+    for (Scratch& scratch : scratch_) {
+        scratch.keys.Reserve(shape.head_dim * cpu::kPanelKeys);
+        scratch.values.Reserve(cpu::kPanelKeys * padded);
+        scratch.scores.Reserve(kMaxTileRows * kSegmentKeys);
+        scratch.result.Reserve(PartialFloats(kMaxTileRows, shape.head_dim));
+        scratch.segment_result.Reserve(PartialFloats(kMaxTileRows, shape.head_dim));
+    }
+    queries_.Reserve(step_.rows() * shape.num_query_heads * shape.head_dim);
+    partials_.Reserve(step_.partial_floats());
+    parts_left_ = std::make_unique<std::atomic<int64_t>[]>(step_.splits().size());
+}
+
+void PagedAttention::Forward(const LayerInput& input, float* out) {
+    // The pool may have grown since the step began.
+    if (static_cast<int>(scratch_.size()) < pool_.threads()) ReserveScratch();
+    for (std::size_t i = 0; i < step_.splits().size(); ++i) {
+        parts_left_[i].store(step_.splits()[i].parts, std::memory_order_relaxed);
+    }
+    const auto prepare = [&](int64_t task, int) {
+        float head[256];
+        const int64_t end = std::min(step_.rows(), (task + 1) * kRowsPerTask);
+        for (int64_t row = task * kRowsPerTask; row < end; ++row) PrepareRow(input, row, head);
+    };
+    const auto attend = [&](int64_t task, int thread) {
+        RunItem(step_.items()[static_cast<std::size_t>(task)], input.layer,
+                scratch_[static_cast<std::size_t>(thread)], out);
+    };
+    const int64_t tasks = RoundUp(step_.rows(), kRowsPerTask) / kRowsPerTask;
+    const auto items = static_cast<int64_t>(step_.items().size());
+    // All keys and values are written before any row attends: a sequence may read blocks that
+    // another one fills in this step.
+    pool_.Run(tasks, prepare);
+    if (step_.cost() < kInlineCost) {
+        pool_.Run(1, [&](int64_t, int thread) {
+            for (int64_t item = 0; item < items; ++item) attend(item, thread);
+        });
+    } else {
+        pool_.Run(items, attend);
+    }
+}
+
+/** Norms, rotates and scales the row's queries; norms, rotates and writes its keys; writes its values. */
+void PagedAttention::PrepareRow(const LayerInput& input, int64_t row, float* head) {
+    const ArenaShape& shape = arena_.shape();
+    const int64_t dim = shape.head_dim;
+    const int64_t group = shape.group_size();
+    const SequenceSpan& sequence =
+        step_.sequences()[static_cast<std::size_t>(step_.row_sequence(row))];
+    const int64_t position = sequence.first_position + row - sequence.first_row;
+    const int64_t table_index = sequence.first_block + position / shape.block_size;
+    const int64_t block = step_.block_ids()[static_cast<std::size_t>(table_index)];
+    const int64_t slot_offset = position % shape.block_size * arena_.row_bytes();
+    cpu::HeadInput item = {nullptr,        dim,
+                           input.q_norm,   input.norm_eps,
+                           step_.cos(row), step_.sin(row),
+                           step_.rope_half(), 1.0f / std::sqrt(static_cast<float>(dim))};
+    for (int64_t h = 0; h < shape.num_query_heads; ++h) {
+        item.x = input.q + row * input.q_stride + h * dim;
+        const int64_t index = (h / group * step_.rows() + row) * group + h % group;
+        kernels_.prepare_head(item, queries_.data() + index * dim);
+    }
+    item.norm_weight = input.k_norm;
+    item.scale = 1.0f;
+    for (int64_t h = 0; h < shape.num_kv_heads; ++h) {
+        uint8_t* key = arena_.Keys(block, input.layer, h) + slot_offset;
+        item.x = input.k + row * input.k_stride + h * dim;
+        kernels_.prepare_head(item, head);
+        kernels_.from_float(shape.dtype, head, key, dim);
+        const float* value = input.v + row * input.v_stride + h * dim;
+        kernels_.from_float(shape.dtype, value, key + arena_.value_offset(), dim);
+    }
+}
+
+PagedAttention::Partial PagedAttention::PartialAt(float* floats, int64_t rows) const {
+    float* maxima = floats + rows * PaddedHeadDim(arena_.shape().head_dim);
+    return {floats, maxima, maxima + rows};
+}
+
+int64_t PagedAttention::PositionOf(const WorkItem& item, int64_t tile_row) const {
+    const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
+    return sequence.first_position + (item.row_begin + tile_row) / arena_.shape().group_size();
+}
+
+float* PagedAttention::QueryOf(const WorkItem& item) {
+    const ArenaShape& shape = arena_.shape();
+    const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
+    const int64_t first = item.kv_head * step_.rows() + sequence.first_row;
+    return queries_.data() + (first * shape.group_size() + item.row_begin) * shape.head_dim;
+}
+
+/** Addresses of the keys (or values, by byte_offset) of `count` positions from `position` on. */
+void PagedAttention::FindRows(const WorkItem& item, int64_t layer, int64_t position, int64_t count,
+                              int64_t byte_offset, const void** rows) const {
+    const int64_t block_size = arena_.shape().block_size;
+    const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
+    for (int64_t i = 0; i < count;) {
+        const int64_t table_index = sequence.first_block + (position + i) / block_size;
+        const int64_t block = step_.block_ids()[static_cast<std::size_t>(table_index)];
+        const uint8_t* base = arena_.Keys(block, layer, item.kv_head) + byte_offset;
+        int64_t slot = (position + i) % block_size;
+        for (; slot < block_size && i < count; ++slot, ++i) {
+            rows[i] = base + slot * arena_.row_bytes();
+        }
+    }
+}
+
+void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out) {
+    if (item.split >= 0) {
+        const SplitTile& split = step_.splits()[static_cast<std::size_t>(item.split)];
+        const int64_t stride = PartialFloats(item.rows, arena_.shape().head_dim);
+        float* partials = partials_.data() + split.partial_offset;
+        for (int64_t s = item.segment_begin; s < item.segment_end; ++s) {
+            ComputeSegment(item, layer, s, scratch, PartialAt(partials + s * stride, item.rows));
+        }
+        auto& left = parts_left_[static_cast<std::size_t>(item.split)];
+        if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) MergeSplit(split, out);
+        return;
+    }
+    const Partial result = PartialAt(scratch.result.data(), item.rows);
+    const Partial later = PartialAt(scratch.segment_result.data(), item.rows);
+    for (int64_t s = 0; s < item.segment_end; ++s) {
+        ComputeSegment(item, layer, s, scratch, s == 0 ? result : later);
+        if (s > 0) MergeSegment(item, s, result, later);
+    }
+    WriteResult(item, result, out);
+}
+
+/** One segment's maxima, sums and weighted values for all rows of the item that see any of it. */
+void PagedAttention::ComputeSegment(const WorkItem& item, int64_t layer, int64_t segment,
+                                    Scratch& scratch, const Partial& partial) {
+    const int64_t first_key = segment * kSegmentKeys;
+    const int64_t keys = std::min(kSegmentKeys, PositionOf(item, item.rows - 1) + 1 - first_key);
+    ComputeScores(item, layer, first_key, keys, scratch);
+    for (int64_t r = 0; r < item.rows; ++r) {
+        // Clamped per row: what lies behind a row's own position never reaches its result.
+        const int64_t seen = std::min(keys, PositionOf(item, r) + 1 - first_key);
+        if (seen <= 0) continue;
+        kernels_.softmax(scratch.scores.data() + r * kSegmentKeys, seen, &partial.maxima[r],
+                         &partial.sums[r]);
+    }
+    ComputeValues(item, layer, first_key, keys, scratch, partial.values);
+}
+
+void PagedAttention::ComputeScores(const WorkItem& item, int64_t layer, int64_t first_key,
+                                   int64_t keys, Scratch& scratch) {
+    const int64_t dim = arena_.shape().head_dim;
+    for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
+        const int64_t count = std::min(cpu::kPanelKeys, keys - key);
+        FindRows(item, layer, first_key + key, count, 0, scratch.rows);
+        kernels_.pack_keys(arena_.shape().dtype, scratch.rows, count, dim, scratch.keys.data());
+        kernels_.multiply({.a = QueryOf(item),
+                           .lda = dim,
+                           .b = scratch.keys.data(),
+                           .ldb = cpu::kPanelKeys,
+                           .c = scratch.scores.data() + key,
+                           .ldc = kSegmentKeys,
+                           .rows = item.rows,
+                           .columns = RoundUp(count, kernels_.width),
+                           .depths = nullptr,
+                           .depth = dim,
+                           .accumulate = false});
+    }
+}
+
+void PagedAttention::ComputeValues(const WorkItem& item, int64_t layer, int64_t first_key,
+                                   int64_t keys, Scratch& scratch, float* values) {
+    const int64_t dim = arena_.shape().head_dim;
+    const int64_t padded = PaddedHeadDim(dim);
+    for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
+        const int64_t count = std::min(cpu::kPanelKeys, keys - key);
+        FindRows(item, layer, first_key + key, count, arena_.value_offset(), scratch.rows);
+        kernels_.pack_values(arena_.shape().dtype, scratch.rows, count, dim,
+                             scratch.values.data(), padded);
+        for (int64_t r = 0; r < item.rows; ++r) {
+            const int64_t seen = PositionOf(item, r) + 1 - first_key - key;
+            scratch.depths[r] = static_cast<int32_t>(std::clamp<int64_t>(seen, 0, count));
+        }
+        kernels_.multiply({.a = scratch.scores.data() + key,
+                           .lda = kSegmentKeys,
+                           .b = scratch.values.data(),
+                           .ldb = padded,
+                           .c = values,
+                           .ldc = padded,
+                           .rows = item.rows,
+                           .columns = padded,
+                           .depths = scratch.depths,
+                           .depth = 0,
+                           .accumulate = key > 0});
+    }
+}
+
+void PagedAttention::MergeSegment(const WorkItem& item, int64_t segment, const Partial& partial,
+                                  const Partial& later) {
+    const int64_t dim = arena_.shape().head_dim;
+    const int64_t padded = PaddedHeadDim(dim);
+    for (int64_t r = 0; r < item.rows; ++r) {
+        if (PositionOf(item, r) < segment * kSegmentKeys) continue;
+        kernels_.merge(partial.values + r * padded, &partial.maxima[r], &partial.sums[r],
+                       later.values + r * padded, later.maxima[r], later.sums[r], dim);
+    }
+}
+
+/** Merges the segments of a split tile in position order, on the thread that finished it. */
+void PagedAttention::MergeSplit(const SplitTile& split, float* out) {
+    const WorkItem& tile = split.whole;
+    const int64_t stride = PartialFloats(tile.rows, arena_.shape().head_dim);
+    float* partials = partials_.data() + split.partial_offset;
+    const Partial result = PartialAt(partials, tile.rows);
+    for (int64_t s = 1; s < tile.segment_end; ++s) {
+        MergeSegment(tile, s, result, PartialAt(partials + s * stride, tile.rows));
+    }
+    WriteResult(tile, result, out);
+}
+
+void PagedAttention::WriteResult(const WorkItem& item, const Partial& partial, float* out) {
+    const ArenaShape& shape = arena_.shape();
+    const int64_t dim = shape.head_dim;
+    const int64_t group = shape.group_size();
+    const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
+    for (int64_t r = 0; r < item.rows; ++r) {
+        const int64_t tile_row = item.row_begin + r;
+        const int64_t row = sequence.first_row + tile_row / group;
+        const int64_t head = item.kv_head * group + tile_row % group;
+        kernels_.scale(partial.values + r * PaddedHeadDim(dim), 1.0f / partial.sums[r],
+                       out + (row * shape.num_query_heads + head) * dim, dim);
+    }
+}
+
+}  // namespace ucm

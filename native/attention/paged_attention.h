@@ -1,0 +1,100 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "attention/kv_arena.h"
+#include "attention/step.h"
+#include "common/aligned_buffer.h"
+#include "common/status.h"
+#include "common/thread_pool.h"
+#include "cpu/kernels.h"
+
+namespace ucm {
+
+/** One layer's projections for all rows; see LayerInput of src/native/types.ts. */
+struct LayerInput {
+    int64_t layer;
+    const float* q;
+    int64_t q_stride;
+    const float* k;
+    int64_t k_stride;
+    const float* v;
+    int64_t v_stride;
+    /** [head_dim] or null. */
+    const float* q_norm;
+    const float* k_norm;
+    float norm_eps;
+};
+
+/**
+ * Causal attention over a paged KV cache. One call at a time; a call uses the pool. A row's result is
+ * a function of its own query and of the keys and values at or before its position, to the bit.
+ */
+class PagedAttention {
+  public:
+    PagedAttention(const KvArena& arena, Rope rope, const cpu::Kernels& kernels,
+                   ThreadPool& pool)
+        : arena_(arena), rope_(std::move(rope)), kernels_(kernels), pool_(pool) {}
+
+    Status BeginStep(const BatchView& batch);
+    /** Rows of the step that BeginStep accepted last; 0 when there is none. */
+    int64_t rows() const { return step_.rows(); }
+    /** `out` is [rows, num_query_heads * head_dim], contiguous. Bounds are the caller's to check. */
+    void Forward(const LayerInput& input, float* out);
+
+  private:
+    /** Buffers of one thread. */
+    struct Scratch {
+        AlignedBuffer<float> keys;
+        AlignedBuffer<float> values;
+        AlignedBuffer<float> scores;
+        AlignedBuffer<float> result;
+        AlignedBuffer<float> segment_result;
+        int32_t depths[kMaxTileRows];
+        const void* rows[cpu::kPanelKeys];
+    };
+    /** Values [rows][padded head dim], maxima [rows] and sums [rows] of one segment or several. */
+    struct Partial {
+        float* values;
+        float* maxima;
+        float* sums;
+    };
+
+    void ReserveScratch();
+    Partial PartialAt(float* floats, int64_t rows) const;
+    /** Position of a tile row in its sequence. */
+    int64_t PositionOf(const WorkItem& item, int64_t tile_row) const;
+
+    void PrepareRow(const LayerInput& input, int64_t row, float* head);
+    float* QueryOf(const WorkItem& item);
+    void FindRows(const WorkItem& item, int64_t layer, int64_t position, int64_t count,
+                  int64_t byte_offset, const void** rows) const;
+    void RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out);
+    void ComputeSegment(const WorkItem& item, int64_t layer, int64_t segment, Scratch& scratch,
+                        const Partial& partial);
+    void ComputeScores(const WorkItem& item, int64_t layer, int64_t first_key, int64_t keys,
+                       Scratch& scratch);
+    void ComputeValues(const WorkItem& item, int64_t layer, int64_t first_key, int64_t keys,
+                       Scratch& scratch, float* values);
+    void MergeSegment(const WorkItem& item, int64_t segment, const Partial& partial,
+                      const Partial& later);
+    void MergeSplit(const SplitTile& split, float* out);
+    void WriteResult(const WorkItem& item, const Partial& partial, float* out);
+
+    const KvArena& arena_;
+    const Rope rope_;
+    const cpu::Kernels& kernels_;
+    ThreadPool& pool_;
+    Step step_;
+    std::vector<Scratch> scratch_;
+    /** Prepared queries: [kv head][row][query head of the group][head_dim]. */
+    AlignedBuffer<float> queries_;
+    AlignedBuffer<float> partials_;
+    /** Parts not yet finished, per split tile. */
+    std::unique_ptr<std::atomic<int64_t>[]> parts_left_;
+};
+
+}  // namespace ucm

@@ -1,0 +1,120 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "attention/kv_arena.h"
+#include "common/status.h"
+
+namespace ucm {
+
+/** Keys of one segment. Segments start at multiples of it, whatever the batch: see README.md. */
+constexpr int64_t kSegmentKeys = 256;
+/** Most rows of one work item. */
+constexpr int64_t kMaxTileRows = 96;
+
+/** Rotary embedding; see RopeSpec of src/native/types.ts. Empty inv_freq: none. */
+struct Rope {
+    std::vector<double> inv_freq;
+    double scale = 1.0;
+};
+
+/** The sequences of one step; see BatchSpec of src/native/types.ts. */
+struct BatchView {
+    std::span<const int32_t> query_start;
+    std::span<const int32_t> context_lens;
+    std::span<const int32_t> block_start;
+    std::span<const int32_t> block_ids;
+};
+
+/** One sequence of the step. */
+struct SequenceSpan {
+    /** Row of the batch of its first token. */
+    int64_t first_row;
+    int64_t rows;
+    /** Position of its first row. */
+    int64_t first_position;
+    /** Into Step::block_ids(). */
+    int64_t first_block;
+};
+
+/**
+ * Attention of some rows of one sequence for one KV head over some segments. Tile rows count (token,
+ * query head of the group) pairs, heads fastest: tile row t is token t / group size.
+ */
+struct WorkItem {
+    int64_t sequence;
+    int64_t kv_head;
+    int64_t row_begin;
+    int64_t rows;
+    int64_t segment_begin;
+    int64_t segment_end;
+    /** Index of the split tile that it is a part of, or -1 when it covers all segments of its rows. */
+    int64_t split;
+};
+
+/** A tile whose segments several work items share; the last to finish merges them in order. */
+struct SplitTile {
+    WorkItem whole;
+    int64_t parts;
+    /** Into the buffer of partial results, in floats. */
+    int64_t partial_offset;
+};
+
+/** A checked batch: where its rows are, their rotations, and the work list of each layer. */
+class Step {
+  public:
+    /** Fails, leaving the step unusable, when the batch does not fit the arena. */
+    Status Build(const ArenaShape& shape, const Rope& rope, const BatchView& batch, int threads);
+
+    int64_t rows() const { return rows_; }
+    std::span<const SequenceSpan> sequences() const { return sequences_; }
+    std::span<const WorkItem> items() const { return items_; }
+    std::span<const SplitTile> splits() const { return splits_; }
+    int64_t partial_floats() const { return partial_floats_; }
+    /** Multiply-adds of QK and PV together, per layer. */
+    int64_t cost() const { return cost_; }
+    std::span<const int32_t> block_ids() const { return block_ids_; }
+    int64_t row_sequence(int64_t row) const { return row_sequence_[static_cast<std::size_t>(row)]; }
+
+    int64_t rope_half() const { return rope_half_; }
+    /** [rope_half] of the row. */
+    const float* cos(int64_t row) const { return cos_.data() + row * rope_half_; }
+    const float* sin(int64_t row) const { return sin_.data() + row * rope_half_; }
+
+  private:
+    Status CheckSequences(const ArenaShape& shape, const BatchView& batch);
+    Status CheckWrites(const ArenaShape& shape);
+    void BuildRotations(const Rope& rope);
+    void BuildWork(const ArenaShape& shape, int threads);
+    void AddTile(const ArenaShape& shape, const WorkItem& tile, int64_t target_cost);
+
+    int64_t rows_ = 0;
+    std::vector<SequenceSpan> sequences_;
+    std::vector<int32_t> block_ids_;
+    std::vector<int32_t> row_sequence_;
+    /** Per block of the arena: 1 + the sequence that writes it in this step, or 0. */
+    std::vector<int32_t> writer_;
+
+    int64_t rope_half_ = 0;
+    std::vector<float> cos_;
+    std::vector<float> sin_;
+
+    std::vector<WorkItem> items_;
+    std::vector<SplitTile> splits_;
+    int64_t partial_floats_ = 0;
+    int64_t cost_ = 0;
+};
+
+/** Row stride of head vectors in padded scratch buffers. */
+constexpr int64_t PaddedHeadDim(int64_t head_dim) {
+    return (head_dim + cpu::kMaxWidth - 1) / cpu::kMaxWidth * cpu::kMaxWidth;
+}
+
+/** Floats of one segment's partial result: values [rows][padded head dim], maxima, sums [rows]. */
+constexpr int64_t PartialFloats(int64_t rows, int64_t head_dim) {
+    return rows * (PaddedHeadDim(head_dim) + 2);
+}
+
+}  // namespace ucm

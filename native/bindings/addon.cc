@@ -1,0 +1,51 @@
+#include "bindings/addon.h"
+
+#include "bindings/file_mapping_handle.h"
+#include "bindings/kv_arena_handle.h"
+#include "cpu/dispatch.h"
+
+namespace ucm::bindings {
+namespace {
+
+constexpr int64_t kMaxThreads = 1024;
+
+Napi::Value BindAvailableIsas(const Napi::CallbackInfo& info) {
+    Napi::Array names = Napi::Array::New(info.Env());
+    for (const cpu::Kernels* kernels : cpu::AvailableKernels()) {
+        names.Set(names.Length(), Napi::String::New(info.Env(), kernels->name));
+    }
+    return names;
+}
+
+Napi::Value BindIsa(const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(), AddonOf(info.Env()).kernels.name);
+}
+
+Napi::Value BindSetThreads(const Napi::CallbackInfo& info) {
+    const Reader reader(info.Env(), "setThreads");
+    const int64_t threads = reader.Integer(info[0], "threads", 1, kMaxThreads);
+    AddonOf(info.Env()).pool->SetThreads(static_cast<int>(threads));
+    return info.Env().Undefined();
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+    const cpu::Kernels* kernels = nullptr;
+    ThrowIfError(env, cpu::SelectedKernels(&kernels));
+    auto* addon = new Addon(*kernels);
+    env.SetInstanceData(addon);
+    addon->file_mapping_class = Napi::Persistent(FileMappingHandle::Define(env));
+    addon->kv_arena_class = Napi::Persistent(KvArenaHandle::Define(env));
+    Export<BindAvailableIsas>(env, exports, "availableIsas");
+    Export<BindIsa>(env, exports, "isa");
+    Export<BindSetThreads>(env, exports, "setThreads");
+    Export<FileMappingHandle::Open>(env, exports, "openMapping");
+    Export<KvArenaHandle::Create>(env, exports, "createArena");
+    ExportTensorFunctions(env, exports);
+    ExportSamplingFunctions(env, exports);
+    return exports;
+}
+
+NODE_API_MODULE(ucm, Init)
+
+}  // namespace
+}  // namespace ucm::bindings

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "attention/kv_arena.h"
+#include "attention/paged_attention.h"
+#include "bindings/arguments.h"
+#include "common/thread_pool.h"
+
+namespace ucm::bindings {
+
+/** The JS object of a KV cache and its attention. Constructed from JS, it is a disposed one. */
+class KvArenaHandle : public Napi::ObjectWrap<KvArenaHandle> {
+  public:
+    static Napi::Function Define(Napi::Env env);
+    /** createArena(spec). */
+    static Napi::Value Create(const Napi::CallbackInfo& info);
+
+    explicit KvArenaHandle(const Napi::CallbackInfo& info);
+
+  private:
+    Napi::Value KvBytes(const Napi::CallbackInfo& info);
+    Napi::Value BytesPerBlock(const Napi::CallbackInfo& info);
+    Napi::Value BeginStep(const Napi::CallbackInfo& info);
+    Napi::Value Forward(const Napi::CallbackInfo& info);
+    Napi::Value ReadBlock(const Napi::CallbackInfo& info);
+    Napi::Value Dispose(const Napi::CallbackInfo& info);
+
+    /** Throws when the handle was disposed. */
+    const ArenaShape& ShapeOrThrow(const Reader& reader) const;
+    LayerInput ReadLayerInput(const Reader& reader, const Napi::Object& fields) const;
+    /** A projection: `heads` head vectors per row of the step. */
+    const float* ReadRows(const Reader& reader, const Napi::Object& fields, const char* name,
+                          const char* stride_name, int64_t heads, int64_t* stride) const;
+    const float* ReadNorm(const Reader& reader, const Napi::Object& fields, const char* name) const;
+
+    std::shared_ptr<ThreadPool> pool_;
+    std::unique_ptr<KvArena> arena_;
+    std::unique_ptr<PagedAttention> attention_;
+};
+
+}  // namespace ucm::bindings

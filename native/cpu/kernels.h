@@ -1,0 +1,109 @@
+#pragma once
+
+#include <cstdint>
+
+namespace ucm::cpu {
+
+enum class Dtype : int32_t { kFloat32, kBfloat16, kFloat16 };
+
+/** Keys of one packed panel; a multiple of every kernel's vector width. */
+constexpr int64_t kPanelKeys = 64;
+/** Widest vector in floats. Row strides of padded buffers are multiples of it. */
+constexpr int64_t kMaxWidth = 16;
+/** Values of one int4 block. */
+constexpr int64_t kInt4Block = 32;
+
+/** C[row, :columns] (+)= A[row, :depth] * B[:depth, :columns]; see Kernels::multiply. */
+struct Product {
+    const float* a;
+    int64_t lda;
+    const float* b;
+    int64_t ldb;
+    float* c;
+    int64_t ldc;
+    int64_t rows;
+    /** A multiple of the kernel's width. */
+    int64_t columns;
+    /** Depth of row r, not falling with r; null: `depth` for all rows. */
+    const int32_t* depths;
+    int64_t depth;
+    /** Adds to C; otherwise C is overwritten (with zeros where the depth is 0). */
+    bool accumulate;
+};
+
+/** One head of one row before attention: optional RMS norm, rotation of the first 2 * half values, scale. */
+struct HeadInput {
+    const float* x;
+    int64_t head_dim;
+    /** [head_dim] or null for no norm. */
+    const float* norm_weight;
+    float norm_eps;
+    /** [half]; not read when half is 0. */
+    const float* cos;
+    const float* sin;
+    int64_t half;
+    float scale;
+};
+
+/**
+ * The compute kernels of one instruction set. Arrays need no alignment and do not overlap unless
+ * said otherwise. Every kernel's result for one row (or element) is a fixed sequence of operations
+ * that does not depend on the number or the contents of other rows.
+ */
+struct Kernels {
+    const char* name;
+    /** Floats of one vector. */
+    int64_t width;
+
+    // Paged attention.
+    /** out[d * kPanelKeys + i] = rows[i][d] for i < count; columns up to the next vector are zero. */
+    void (*pack_keys)(Dtype dtype, const void* const* rows, int64_t count, int64_t head_dim,
+                      float* out);
+    /** out[i * stride + d] = rows[i][d]; columns from head_dim up to stride are zero. */
+    void (*pack_values)(Dtype dtype, const void* const* rows, int64_t count, int64_t head_dim,
+                        float* out, int64_t stride);
+    /** Each element of C is one chain of multiply-adds in rising depth, whatever `rows` is. */
+    void (*multiply)(const Product& product);
+    /**
+     * x[i] = exp(x[i] - max) for i < count and 0 up to the next vector, which must be readable.
+     * Returns the maximum and the sum.
+     */
+    void (*softmax)(float* x, int64_t count, float* max, float* sum);
+    /** Folds a later partial result (values, maximum, sum) into an earlier one. */
+    void (*merge)(float* values, float* max, float* sum, const float* later_values,
+                  float later_max, float later_sum, int64_t count);
+    /** out[i] = x[i] * factor. */
+    void (*scale)(const float* x, float factor, float* out, int64_t count);
+    void (*prepare_head)(const HeadInput& input, float* out);
+
+    // Conversion. Pointers to 16-bit data may have any byte alignment.
+    void (*to_float)(Dtype dtype, const void* x, float* out, int64_t count);
+    /** To nearest, ties to even. */
+    void (*from_float)(Dtype dtype, const float* x, void* out, int64_t count);
+
+    // Quantization.
+    /** Bit pattern of max |x|; at or above 0x7f800000 when x holds an infinity or a NaN. */
+    uint32_t (*max_magnitude_bits)(const float* x, int64_t count);
+    /** out[i] = x[i] * inverse_scale to nearest, within [-127, 127]. */
+    void (*quantize_int8)(const float* x, float inverse_scale, int8_t* out, int64_t count);
+    /** One block of kInt4Block values to 16 bytes, low nibble first, zero point 8. */
+    void (*quantize_int4)(const float* x, uint8_t* packed, float* scale);
+
+    /**
+     * out[i] = deviation * n(key, first + i), n standard normal; first + count at most 2^32. The
+     * same bits on every instruction set.
+     */
+    void (*fill_normal)(uint64_t key, uint32_t first, float deviation, float* out, int64_t count);
+
+    // Sampling.
+    /** Greatest value, NaN left out; -infinity when there is none. */
+    float (*max_value)(const float* x, int64_t count);
+    /** out[i] = exp((x[i] - shift) * factor), for shift >= x[i] and factor > 0. */
+    void (*exp_shifted)(const float* x, float shift, float factor, float* out, int64_t count);
+};
+
+extern const Kernels kScalarKernels;
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+
+}  // namespace ucm::cpu
