@@ -144,9 +144,9 @@ export class Harness {
 // biome-ignore lint/suspicious/noExplicitAny: answers are JSON, which tests look into freely
 export type JsonObject = any;
 
-/** Resolves when `condition` holds; fails after five seconds. */
-export async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 5_000;
+/** Resolves when `condition` holds; fails when it does not in time. */
+export async function until(condition: () => boolean, timeoutMs = 5_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`Never came true: ${condition}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
