@@ -1,4 +1,4 @@
-import { Template } from "@huggingface/jinja";
+import { Environment, Interpreter, Template } from "@huggingface/jinja";
 import { UcmError } from "../errors/index.js";
 import type { ChatMessage, ChatTemplateOptions } from "./types.js";
 
@@ -57,17 +57,13 @@ export class ChatTemplates {
     const plainMessages = messages.map(toTemplateMessage);
     let text: string;
     try {
-      text = template.render({
+      text = run(template, {
         documents: null,
         ...options.kwargs,
         ...this.#specialTokens,
         messages: plainMessages,
         tools: tools !== undefined && tools.length > 0 ? tools : null,
         add_generation_prompt: addGenerationPrompt,
-        strftime_now: (format: string) => formatTime(new Date(), format),
-        raise_exception: (message: unknown) => {
-          throw new TemplateRefusal(String(message));
-        },
       });
     } catch (error) {
       if (error instanceof TemplateRefusal) throw refuse(error.message, "messages", error);
@@ -108,6 +104,38 @@ export class ChatTemplates {
     }
     return template;
   }
+}
+
+/** What a template may use besides its variables. */
+const templateGlobals: Readonly<Record<string, unknown>> = {
+  true: true,
+  false: false,
+  none: null,
+  True: true,
+  False: false,
+  None: null,
+  range: (first: number, end?: number, step = 1) => {
+    const [start, stop] = end === undefined ? [0, first] : [first, end];
+    const length = Math.max(0, Math.ceil((stop - start) / step));
+    return Array.from({ length }, (_, i) => start + i * step);
+  },
+  strftime_now: (format: string) => formatTime(new Date(), format),
+  raise_exception: (message: unknown) => {
+    throw new TemplateRefusal(String(message));
+  },
+};
+
+/**
+ * The library's own `render` tells a refusal from a failure by nothing, and writes months in the
+ * machine's language.
+ */
+function run(template: Template, variables: Record<string, unknown>): string {
+  const environment = new Environment();
+  for (const [name, value] of Object.entries({ ...templateGlobals, ...variables })) {
+    environment.set(name, value);
+  }
+  const result: { value?: unknown } = new Interpreter(environment).run(template.parsed);
+  return String(result.value);
 }
 
 /** Text parts joined by line breaks, and tool-call arguments as objects, as vLLM hands them on. */

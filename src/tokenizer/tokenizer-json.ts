@@ -55,12 +55,12 @@ const modelSchema = z.looseObject({
 });
 
 const tokenizerJsonSchema = z.looseObject({
-  model: z.unknown(),
+  model: z.unknown().optional(),
   added_tokens: z.array(addedTokenSchema).nullish(),
-  normalizer: z.unknown(),
-  pre_tokenizer: z.unknown(),
-  post_processor: z.unknown(),
-  decoder: z.unknown(),
+  normalizer: z.unknown().optional(),
+  pre_tokenizer: z.unknown().optional(),
+  post_processor: z.unknown().optional(),
+  decoder: z.unknown().optional(),
 });
 
 /** tokenizer.json, checked, with what the tokenizer library lacks rewritten in terms it has. */
