@@ -71,6 +71,18 @@ describe("batching", () => {
     expect(step.newSequences.map(({ seqId }) => seqId)).toEqual([3]);
   });
 
+  it("admits a prompt only when blocks for all of it are free", () => {
+    const scenario = new Scenario({
+      blockSize: 2,
+      numBlocks: 4,
+      maxModelLen: 9,
+      maxNumBatchedTokens: 3,
+    }).add(makeInput(1, 2, { maxTokens: 2 }), makeInput(2, 8, { maxTokens: 1 }));
+    expect(scenario.step()).toBe("1:0+2!"); // three blocks are left, 2 needs four
+    expect(scenario.step()).toBe("1:2+1");
+    expect(scenario.step()).toBe("2:0+3!");
+  });
+
   it("gives each position a block, and only new blocks after the first step", () => {
     const scenario = new Scenario({ blockSize: 4 }).add(makeInput(1, 7));
     expect([...scenario.schedule().scheduled[0]!.newBlockIds]).toEqual([0, 1]);

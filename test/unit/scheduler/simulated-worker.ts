@@ -25,6 +25,9 @@ export interface WorkerShape {
   vocabSize: number;
 }
 
+/** The next token after all known ones. */
+export type NextToken = (tokenIds: readonly number[], promptLength: number) => number;
+
 /**
  * A worker whose arena holds facts instead of numbers. It trusts nothing: it refuses a step that
  * breaks the protocol, and before it samples it reads back every position of the sequence, so that a
@@ -32,14 +35,16 @@ export interface WorkerShape {
  */
 export class SimulatedWorker {
   readonly #shape: WorkerShape;
+  readonly #nextToken: NextToken;
   readonly #sequences = new Map<number, WorkerSequence>();
   readonly #forgotten = new Set<number>();
   readonly #arena: (Slot | undefined)[];
   #inFlight: StepMessage | null = null;
   #lastStepId = 0;
 
-  constructor(shape: WorkerShape) {
+  constructor(shape: WorkerShape, next?: NextToken) {
     this.#shape = shape;
+    this.#nextToken = next ?? ((tokenIds) => nextToken(tokenIds, shape.vocabSize));
     this.#arena = new Array(shape.numBlocks * shape.blockSize).fill(undefined);
   }
 
@@ -135,7 +140,7 @@ export class SimulatedWorker {
       );
       return slot.tokenId;
     });
-    const tokenId = nextToken(read, this.#shape.vocabSize);
+    const tokenId = this.#nextToken(read, sequence.promptLength);
     sequence.tokenIds.push(tokenId);
     return tokenId;
   }
