@@ -45,7 +45,9 @@ const folderOf = (path: string) => relative(join(root, "src"), path).split("/")[
 
 /** Relative imports of a source file, as absolute .ts paths. */
 function importsOf(path: string): string[] {
-  const specifiers = readFileSync(path, "utf8").matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g);
+  const specifiers = readFileSync(path, "utf8").matchAll(
+    /(?:from|import)\s*\(?\s*["'](\.[^"']+)["']/g,
+  );
   return [...specifiers].map(([, specifier]) =>
     resolve(dirname(path), specifier!.replace(/\.js$/, ".ts")),
   );
@@ -72,7 +74,7 @@ describe("layering", () => {
   it("has one importer of onnxruntime-node and one loader of the addon", () => {
     const importers = (pattern: RegExp) =>
       sources.filter((path) => pattern.test(readFileSync(path, "utf8"))).map(name);
-    expect(importers(/from 'onnxruntime-node'/)).toEqual(["src/onnx/session.ts"]);
+    expect(importers(/from ["']onnxruntime-node["']/)).toEqual(["src/onnx/session.ts"]);
     expect(importers(/ucm\.node/).filter((path) => !path.startsWith("src/native/"))).toEqual([]);
   });
 

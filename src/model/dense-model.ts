@@ -1,5 +1,6 @@
 import { createTensor, type Session, type Tensor } from "../onnx/index.js";
 import type { ModelConfig } from "./model-config.js";
+import { createScratch } from "./scratch.js";
 import { createSegment, type SegmentContext } from "./segment.js";
 import { finalNormSpec, headSpec, type LayerSpec, layerSpec } from "./tensor-names.js";
 
@@ -22,7 +23,7 @@ export interface DenseModel {
   dispose(): Promise<void>;
 }
 
-export interface DenseModelOptions extends SegmentContext {
+export interface DenseModelOptions extends Omit<SegmentContext, "scratch"> {
   model: ModelConfig;
   onProgress: (done: number, total: number) => void;
   /** Frees what loading left behind; the head's buffer may be a quarter of the weights. */
@@ -38,12 +39,14 @@ export async function loadDenseModel(options: DenseModelOptions): Promise<DenseM
   const { model, onProgress } = options;
   const total = model.numLayers + 2;
   const layers = Array.from({ length: model.numLayers }, (_, i) => layerSpec(model, i));
-  const head = await buildHead(options);
+  // A scratch of its own: the head's buffer is many times a layer's and must not stay.
+  const head = await buildHead({ ...options, scratch: createScratch() });
   options.collectGarbage();
   onProgress(1, total);
+  const context = { ...options, scratch: createScratch() };
   const segments: Session[] = [];
   for (let i = 0; i <= layers.length; i++) {
-    segments.push(await buildSegment(options, layers[i - 1] ?? null, layers[i] ?? null));
+    segments.push(await buildSegment(context, layers[i - 1] ?? null, layers[i] ?? null));
     onProgress(i + 2, total);
   }
   const buffers = createStepBuffers(model);
@@ -68,7 +71,7 @@ export async function loadDenseModel(options: DenseModelOptions): Promise<DenseM
   };
 }
 
-async function buildHead(options: DenseModelOptions): Promise<Session> {
+async function buildHead(options: SegmentContext & { model: ModelConfig }): Promise<Session> {
   const { model } = options;
   const s = createSegment("head", options);
   const normed = s.norm(s.input("hidden", model.hiddenSize), finalNormSpec(model));
@@ -78,7 +81,7 @@ async function buildHead(options: DenseModelOptions): Promise<Session> {
 
 /** Finishes layer `previous` (null for none) and starts layer `next`. */
 async function buildSegment(
-  options: DenseModelOptions,
+  options: SegmentContext & { model: ModelConfig },
   previous: LayerSpec | null,
   next: LayerSpec | null,
 ): Promise<Session> {

@@ -7,7 +7,6 @@ export {
 export { loadModelConfig } from "./hf-config.js";
 export type { ModelConfig, RopeScaling } from "./model-config.js";
 export { ropeSpec } from "./rope.js";
-export { createScratch } from "./scratch.js";
 export { embeddingSpec, layerSpec, type TensorSpec } from "./tensor-names.js";
 export { weightFormat } from "./weight-format.js";
 export { estimateWeightBytes } from "./weight-size.js";

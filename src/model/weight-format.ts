@@ -145,7 +145,7 @@ function int4Format(native: NativeAddon): WeightFormat {
 }
 
 /** Quantizing passes through fp32 pieces of at most this size. */
-const CHUNK_BYTES = 16 << 20;
+const CHUNK_BYTES = 4 << 20;
 
 function chunkRows(spec: LinearSpec): number {
   return Math.max(1, Math.floor(CHUNK_BYTES / (spec.cols * 4)));

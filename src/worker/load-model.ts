@@ -2,7 +2,6 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import type { WorkerConfig } from "../messages/index.js";
 import {
-  createScratch,
   type DenseModel,
   embeddingSpec,
   estimateWeightBytes,
@@ -51,7 +50,6 @@ export async function loadModel(
     model: config,
     source,
     format: weightFormat(worker.quantization, native),
-    scratch: createScratch(),
     threads: worker.threads,
     normEps: config.rmsNormEps,
     onProgress,

@@ -8,13 +8,14 @@ import {
 import { loadNative } from "../../src/native/index.js";
 import { type LoadedModel, loadModel } from "../../src/worker/load-model.js";
 import { createModelRunner, type ModelRunner } from "../../src/worker/model-runner.js";
-import { createSampler } from "../../src/worker/sampler.js";
+import { createSampler, type Sampler } from "../../src/worker/sampler.js";
 
 /** A worker's model and step loop inside the test process. */
 export interface TestRunner {
   model: LoadedModel;
   runner: ModelRunner;
-  /** Logits of a sequence's sampled positions, raw, by sequence id; filled while `record` is set. */
+  /** Raw logits of every sampled position since the last call, in the order they were sampled. */
+  takeLogits(): Float32Array[];
   dispose(): Promise<void>;
 }
 
@@ -45,9 +46,22 @@ export async function loadRunner(
   const native = loadNative();
   const model = await loadModel(config, native, () => undefined);
   const sampler = createSampler(native, { vocabSize: model.config.vocabSize, seed: config.seed });
+  let logits: Float32Array[] = [];
+  const recording: Sampler = {
+    ...sampler,
+    sample(row, state) {
+      logits.push(row.slice());
+      return sampler.sample(row, state);
+    },
+  };
   return {
     model,
-    runner: createModelRunner(model, sampler, config.blockSize),
+    runner: createModelRunner(model, recording, config.blockSize),
+    takeLogits() {
+      const taken = logits;
+      logits = [];
+      return taken;
+    },
     dispose: () => model.dispose(),
   };
 }
