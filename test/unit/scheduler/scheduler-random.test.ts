@@ -1,9 +1,11 @@
+import assert from "node:assert/strict";
 import { describe, expect, it } from "vitest";
 import type { UcmError } from "../../../src/errors/index.js";
 import {
   Scheduler,
   type SchedulerConfig,
   type SchedulerPlan,
+  type SchedulerStats,
   type SequenceInput,
 } from "../../../src/scheduler/index.js";
 import {
@@ -68,12 +70,12 @@ class Trial {
       this.#worker.begin(plan.step);
       this.#checkBlocks();
       this.#disturb();
-      expect(() => this.#scheduler.schedule()).toThrow("still in flight");
+      assert.throws(() => this.#scheduler.schedule(), /still in flight/);
       this.#checkEvents(this.#scheduler.update(this.#worker.finish()));
       this.numSteps += 1;
-      expect(this.numSteps).toBeLessThanOrEqual(this.maxSteps);
+      assert.ok(this.numSteps <= this.maxSteps, "every step moves on");
     }
-    expect(this.#scheduler.stats()).toMatchObject({ running: 0, waiting: 0, usedBlocks: 0 });
+    this.#checkStats({ running: 0, waiting: 0, usedBlocks: 0 });
   }
 
   /** Arrivals and aborts, as they come between steps and during one. */
@@ -85,9 +87,9 @@ class Trial {
     const seqId = live[this.#random(0, live.length - 1)]!;
     const before = this.#scheduler.stats().usedBlocks;
     const held = this.#running.has(seqId) ? this.#worker.blockTable(seqId).length : 0;
-    expect(this.#scheduler.abort(seqId)).toBe(true);
-    expect(this.#scheduler.abort(seqId)).toBe(false);
-    expect(this.#scheduler.stats().usedBlocks).toBe(before - held);
+    assert.equal(this.#scheduler.abort(seqId), true);
+    assert.equal(this.#scheduler.abort(seqId), false);
+    assert.equal(this.#scheduler.stats().usedBlocks, before - held);
     this.#end(seqId, "abort");
   }
 
@@ -98,12 +100,12 @@ class Trial {
     try {
       this.#scheduler.add([input]);
     } catch (error) {
-      expect((error as UcmError).code).toBe("UCM_ERR_QUEUE_FULL");
-      expect(isFull).toBe(true);
+      assert.equal((error as UcmError).code, "UCM_ERR_QUEUE_FULL");
+      assert.equal(isFull, true);
       this.numRefused += 1;
       return;
     }
-    expect(isFull).toBe(false);
+    assert.equal(isFull, false);
     this.#inputs.set(input.seqId, input);
     this.#waiting.add(input.seqId);
     this.#outputs.set(input.seqId, []);
@@ -112,53 +114,58 @@ class Trial {
   #checkPlan({ step, preempted }: SchedulerPlan): void {
     const { maxNumBatchedTokens, maxNumSeqs, enableChunkedPrefill } = this.#config;
     for (const seqId of preempted) {
-      expect(this.#running.delete(seqId)).toBe(true);
+      assert.equal(this.#running.delete(seqId), true);
       this.#waiting.add(seqId);
     }
     const admitted = step.scheduled.filter((s) => s.resetBlockTable).map((s) => s.seqId);
-    if (preempted.length > 0) expect(admitted).toEqual([]);
-    for (const seqId of admitted) expect(this.#waiting.delete(seqId)).toBe(true);
+    if (preempted.length > 0) assert.deepEqual(admitted, []);
+    for (const seqId of admitted) assert.equal(this.#waiting.delete(seqId), true);
     // The best wait the shortest: no one admitted is behind one that still waits, and no one
     // preempted is ahead of one that still runs.
-    expect(this.#isSorted([...admitted, ...this.#best(this.#waiting)])).toBe(true);
+    assert.equal(this.#isSorted([...admitted, ...this.#best(this.#waiting)]), true);
     const survivors = [...this.#running].sort(this.#compare);
-    expect(this.#isSorted([...survivors.slice(-1), ...this.#best(preempted)])).toBe(true);
+    assert.equal(this.#isSorted([...survivors.slice(-1), ...this.#best(preempted)]), true);
     const scheduled = step.scheduled.map((s) => s.seqId);
     const continued = scheduled.slice(0, scheduled.length - admitted.length);
-    for (const seqId of continued) expect(this.#running.has(seqId)).toBe(true);
+    for (const seqId of continued) assert.equal(this.#running.has(seqId), true);
     for (const seqId of admitted) this.#running.add(seqId);
     this.firstScheduled.push(...step.newSequences.map((s) => s.seqId));
 
     const total = step.scheduled.reduce((sum, s) => sum + s.numTokens, 0);
-    expect(total).toBeLessThanOrEqual(maxNumBatchedTokens);
-    expect(this.#running.size).toBeLessThanOrEqual(maxNumSeqs);
+    assert.ok(total <= maxNumBatchedTokens, "token budget");
+    assert.ok(this.#running.size <= maxNumSeqs, "sequences in a batch");
     for (const { seqId, numTokens } of step.scheduled) {
       const known =
         this.#inputs.get(seqId)!.promptTokenIds.length + this.#outputs.get(seqId)!.length;
       const limit = this.#config.longPrefillTokenThreshold || maxNumBatchedTokens;
-      if (enableChunkedPrefill) expect(numTokens).toBeLessThanOrEqual(limit);
-      else if (admitted.includes(seqId)) expect(numTokens).toBe(known);
+      if (enableChunkedPrefill) assert.ok(numTokens <= limit, "chunk length");
+      else if (admitted.includes(seqId)) assert.equal(numTokens, known);
     }
   }
 
   /** No block belongs to two sequences, and the scheduler counts the blocks that are held. */
   #checkBlocks(): void {
     const held = [...this.#running].flatMap((seqId) => this.#worker.blockTable(seqId));
-    expect(new Set(held).size).toBe(held.length);
-    expect(this.#scheduler.stats()).toMatchObject({
+    assert.equal(new Set(held).size, held.length);
+    this.#checkStats({
       usedBlocks: held.length,
       running: this.#running.size,
       waiting: this.#waiting.size,
     });
   }
 
+  #checkStats(expected: Pick<SchedulerStats, "running" | "waiting" | "usedBlocks">): void {
+    const { running, waiting, usedBlocks } = this.#scheduler.stats();
+    assert.deepEqual({ running, waiting, usedBlocks }, expected);
+  }
+
   #checkEvents(events: ReturnType<Scheduler["update"]>): void {
     for (const { seqId, tokenId, finish } of events) {
-      expect(this.#running.has(seqId)).toBe(true);
+      assert.equal(this.#running.has(seqId), true);
       this.#outputs.get(seqId)!.push(tokenId);
       if (finish === null) continue;
       const expected = expectedOutput(this.#inputs.get(seqId)!);
-      expect({ tokenIds: this.#outputs.get(seqId), finish }).toEqual(expected);
+      assert.deepEqual({ tokenIds: this.#outputs.get(seqId), finish }, expected);
       this.#end(seqId, finish.reason);
     }
   }
