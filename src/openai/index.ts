@@ -23,21 +23,15 @@ export {
   completionUsageChunk,
 } from "./completion-response.js";
 export {
-  type ErrorBody,
   errorBody,
   isServerFault,
   streamErrorText,
   unknownModel,
 } from "./error-body.js";
-export { promptLogprobs, type TokenScores, type TokenText } from "./logprobs.js";
-export { modelList, type ServedModel } from "./model-list.js";
-export { type OfflineRecord, offlineRecordSchema } from "./offline-record.js";
+export { promptLogprobs, type TokenText } from "./logprobs.js";
+export { modelList } from "./model-list.js";
 export { invalidRequest } from "./request-rules.js";
-export { pickSamplingFields, requestLimits, type SamplingFields } from "./sampling-fields.js";
-export {
-  parseDetokenizeRequest,
-  parseTokenizeRequest,
-  type TokenizeRequest,
-} from "./tokenize-request.js";
-export { shapeUsage, type TokenCounts, type Usage } from "./usage.js";
-export { parseBody, type ValidationProblem, validationError } from "./validation-error.js";
+export { pickSamplingFields, type SamplingFields } from "./sampling-fields.js";
+export { parseDetokenizeRequest, parseTokenizeRequest } from "./tokenize-request.js";
+export { shapeUsage, type TokenCounts } from "./usage.js";
+export { validationError } from "./validation-error.js";
