@@ -43,7 +43,7 @@ export interface Sampler {
   createState(sequence: NewSequence): SamplerState;
   /**
    * The next token of a sequence. `logits` fp32 [vocab] is scratch afterwards. UCM_ERR_INTERNAL for
-   * logits that are not numbers, UCM_ERR_INVALID_REQUEST when the request forbids every token.
+   * logits that are not finite, UCM_ERR_INVALID_REQUEST when the request forbids every token.
    */
   sample(logits: Float32Array, state: SamplerState): Sample;
   /** Log-probabilities of `positions` prompt tokens and the `k` likeliest (-1: all) beside each. */
@@ -58,7 +58,9 @@ export function createSampler(
   const rawLogits = new Float32Array(vocabSize);
 
   function choose(logits: Float32Array, { seqId, sampling, history }: SamplerState): number {
-    if (sampling.temperature === 0) return native.argmax(logits);
+    const likeliest = native.argmax(logits);
+    if (logits[likeliest] === Number.NEGATIVE_INFINITY) throw nothingAllowed();
+    if (sampling.temperature === 0) return likeliest;
     return native.draw(logits, {
       temperature: Math.max(sampling.temperature, MIN_TEMPERATURE),
       topK: Math.max(sampling.topK, 0),
@@ -84,7 +86,7 @@ export function createSampler(
 
     sample(logits, state) {
       const { sampling, processors, history } = state;
-      checkNumbers(logits);
+      checkFinite(logits);
       let raw = logits;
       if (sampling.logprobs !== null && processors.length > 0) {
         rawLogits.set(logits);
@@ -92,7 +94,6 @@ export function createSampler(
       }
       for (const process of processors) process(logits, history);
       const tokenId = choose(logits, state);
-      if (!(logits[tokenId]! > Number.NEGATIVE_INFINITY)) throw nothingAllowed();
       record(history, tokenId);
       if (sampling.logprobs === null) return { tokenId, logprobs: null };
       const collected = createCollector(native, vocabSize, 1, sampling.logprobs);
@@ -105,7 +106,7 @@ export function createSampler(
       return {
         rows: collected.rows,
         add(logits, tokenId) {
-          checkNumbers(logits);
+          checkFinite(logits);
           collected.add(logits, tokenId);
         },
       };
@@ -150,9 +151,10 @@ function createCollector(
 }
 
 /** A NaN would otherwise surface as an arbitrary token. */
-function checkNumbers(logits: Float32Array): void {
+function checkFinite(logits: Float32Array): void {
   for (let i = 0; i < logits.length; i++) {
-    if (!(logits[i]! < Number.POSITIVE_INFINITY)) {
+    // x - x is 0 for every finite x and NaN for all others.
+    if (logits[i]! - logits[i]! !== 0) {
       throw new UcmError(
         "UCM_ERR_INTERNAL",
         `The model's logit of token ${i} is ${logits[i]}, not a finite number, so no token can be chosen. The weights may be damaged, or too large for the chosen dtype or quantization.`,
