@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { Engine } from "../../../src/engine/index.js";
@@ -90,7 +91,7 @@ describe("streams", () => {
   });
 
   it("carry log-probabilities per token, and the prompt's with the first output", async () => {
-    const { engine } = makeBench({
+    const { engine, executor } = makeBench({
       nextToken: says(bytes("ab")),
       scheduler: { maxNumBatchedTokens: 2 },
     });
@@ -108,6 +109,7 @@ describe("streams", () => {
       })),
     ]);
     for (const output of outputs.slice(1)) expect(output.promptLogprobs).toBeNull();
+    expect([...executor.samplings.values()].map((s) => s.promptLogprobs)).toEqual([2, null]);
     for (const { delta } of outputs) {
       const id = delta.tokenIds[0]!;
       expect(delta.logprobs).toEqual([
@@ -157,10 +159,15 @@ describe("stop strings", () => {
     const stop = ["stop"];
     const early = makeRequest({ stop, minTokens: 0 });
     expect(joinDeltas(await collect(engine.generate(early))).text).toBe("");
-    const late = makeRequest({ stop, minTokens: 2, maxTokens: 8 });
+    const late = makeRequest({ stop, minTokens: 2, maxTokens: 6 });
     expect(joinDeltas(await collect(engine.generate(late)))).toMatchObject({
       text: "stop-",
       stopReason: "stop",
+    });
+    const later = makeRequest({ stop, minTokens: 3, maxTokens: 6 });
+    expect(joinDeltas(await collect(engine.generate(later)))).toMatchObject({
+      text: "stop-stop---",
+      finishReason: "length",
     });
   });
 
@@ -238,6 +245,29 @@ describe("cancelling", () => {
     const { text, tokenIds, finishReason } = joinDeltas(outputs);
     expect(bytes(text)).toEqual(tokenIds);
     expect(finishReason).toBe("abort");
+  });
+
+  it("sends the end even when the prompt's log-probabilities are not complete", async () => {
+    const bench = makeBench();
+    bench.executor.hold();
+    const controller = new AbortController();
+    const stream = bench.engine.generate(makeRequest({ promptLogprobs: 1 }), controller.signal);
+    await until(() => bench.executor.steps.length === 1);
+    controller.abort();
+    const [output] = await collect(stream);
+    expect(output).toMatchObject({ promptLogprobs: null, delta: { finishReason: "abort" } });
+    bench.executor.release();
+  });
+
+  it("leaves no listener on the signal, however the request ends", async () => {
+    const bench = makeBench();
+    const { signal } = new AbortController();
+    await collect(bench.engine.generate(makeRequest({ n: 2 }), signal));
+    expect(getEventListeners(signal, "abort")).toHaveLength(0);
+    const stream = bench.engine.generate(makeRequest(), signal);
+    expect(getEventListeners(signal, "abort")).toHaveLength(1);
+    await stream.return!();
+    expect(getEventListeners(signal, "abort")).toHaveLength(0);
   });
 
   it("spares the others", async () => {
