@@ -49,7 +49,8 @@ export type TokenizerConfig = z.infer<typeof tokenizerConfigSchema>;
 const modelSchema = z.looseObject({
   type: z.string().nullish(),
   vocab: z.custom<Record<string, number>>(isObject, "must map tokens to ids"),
-  merges: z.array(z.union([z.string(), z.array(z.string()).length(2)])),
+  // Each of some 150 000 merges is checked where it is split.
+  merges: z.array(z.unknown()),
   continuing_subword_prefix: z.string().nullish(),
   end_of_word_suffix: z.string().nullish(),
 });
@@ -125,10 +126,11 @@ function readBpeModel(value: unknown): z.infer<typeof modelSchema> {
   return model;
 }
 
-function splitMerge(merge: string | string[], rank: number): [string, string] {
-  const [left, right, ...rest] = typeof merge === "string" ? merge.split(" ") : merge;
-  if (left === undefined || right === undefined || rest.length > 0) {
-    throw new Error(`merge ${rank} ("${merge}") is not a pair of tokens`);
+/** A merge is a pair of tokens: "a b" in older files, ["a", "b"] in newer ones. */
+function splitMerge(merge: unknown, rank: number): [string, string] {
+  const [left, right, ...rest]: unknown[] = Array.isArray(merge) ? merge : `${merge}`.split(" ");
+  if (typeof left !== "string" || typeof right !== "string" || rest.length > 0) {
+    throw new Error(`merge ${rank} (${JSON.stringify(merge)}) is not a pair of tokens`);
   }
   return [left, right];
 }

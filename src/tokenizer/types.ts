@@ -5,10 +5,12 @@ export interface ChatMessage {
 }
 
 export interface ChatTemplateOptions {
+  /** Ends the prompt where the assistant begins; default true, unless the final message goes on. */
   addGenerationPrompt?: boolean;
+  /** Leaves the final message open, for the model to continue. */
   continueFinalMessage?: boolean;
   tools?: unknown[];
-  /** Overrides the model's template. */
+  /** Name of one of the model's templates, or the text of another. */
   chatTemplate?: string;
   /** Extra variables for the template. */
   kwargs?: Record<string, unknown>;
@@ -20,7 +22,9 @@ export interface Tokenizer {
   readonly vocabSize: number;
   readonly bosTokenId: number | null;
   readonly eosTokenId: number | null;
+  /** `addSpecialTokens` (default true) adds BOS and the like; false for rendered chat templates. */
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
+  /** `skipSpecialTokens` defaults to false. Ids outside the vocabulary stand for no text. */
   decode(tokenIds: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
   /** The token as written in the vocabulary, null for an id outside it. */
   idToToken(tokenId: number): string | null;
