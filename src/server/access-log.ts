@@ -21,7 +21,9 @@ export function registerAccessLog(app: FastifyInstance, options: ServerOptions):
 
 function accessLine(request: FastifyRequest, status: number): string {
   const { socket, method, httpVersion } = request.raw;
-  const client = socket.remoteAddress ? `${socket.remoteAddress}:${socket.remotePort}` : "";
+  // A socket of both IP versions writes IPv4 clients as ::ffff:127.0.0.1.
+  const address = socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, "");
+  const client = address === undefined ? "" : `${address}:${socket.remotePort}`;
   const target = request.url.replace(/[^\x21-\x7e]/g, (character) => encodeURIComponent(character));
   return `${client} - "${method} ${target} HTTP/${httpVersion}" ${status} ${STATUS_CODES[status] ?? ""}`;
 }
