@@ -56,7 +56,7 @@ export function sizeKvCache(demand: KvDemand): KvSize {
   const budget = demand.kvBytes ?? demand.availableBytes;
   const affordable = Math.max(0, Math.floor(budget / blockBytes));
   const numBlocks = demand.numBlocks ?? Math.min(affordable, useful);
-  if (numBlocks < 1) throw noMemory(budget);
+  if (numBlocks < 1) throw noMemory(demand);
   let { maxModelLen } = demand;
   if (numBlocks < perSequence) {
     if (!demand.shrinkToFit) throw tooLong(demand, numBlocks, perSequence);
@@ -65,11 +65,12 @@ export function sizeKvCache(demand: KvDemand): KvSize {
   return { numBlocks, kvBytes: numBlocks * blockBytes, maxModelLen };
 }
 
-function noMemory(budget: number): UcmError {
-  return new UcmError(
-    "UCM_ERR_MEMORY",
-    `No available memory for the cache blocks (${toGib(Math.max(0, budget))} GiB are left after weights and activations). Try increasing \`gpu_memory_utilization\`, or set \`kv_cache_memory_bytes\`, when initializing the engine.`,
-  );
+function noMemory({ kvBytes, availableBytes, bytesPerBlock: blockBytes }: KvDemand): UcmError {
+  const message =
+    kvBytes === null
+      ? `No available memory for the cache blocks (${toGib(Math.max(0, availableBytes))} GiB are left after weights and activations). Try increasing \`gpu_memory_utilization\` when initializing the engine.`
+      : `No available memory for the cache blocks: \`kv_cache_memory_bytes\` is ${kvBytes}, and one block takes ${blockBytes} bytes.`;
+  return new UcmError("UCM_ERR_MEMORY", message);
 }
 
 function tooLong(demand: KvDemand, numBlocks: number, perSequence: number): UcmError {

@@ -10,9 +10,12 @@ export interface WorkerSpec {
   env: Record<string, string>;
 }
 
-/** Variables that a worker gets: those that decide how native code and Node run, and our own. */
+/** Variables that a worker gets: those that decide how Node and native code run, and our own. */
 const passedVariables =
   /^(PATH|HOME|TMPDIR|LANG|LC_.*|TZ|LD_LIBRARY_PATH|MALLOC_.*|UCM_.*|VLLM_.*|PYTHONHASHSEED)$/;
+
+/** Secrets among them: a worker has no use for these. */
+const secretVariables = /_API_KEY$/;
 
 /** One worker per tensor-parallel rank. Pure. */
 export function planWorkers(config: EngineConfig, env: NodeJS.ProcessEnv): WorkerSpec[] {
@@ -48,7 +51,8 @@ function workerConfig(config: EngineConfig, rank: number, worldSize: number): Wo
 function passedEnvironment(env: NodeJS.ProcessEnv): Record<string, string> {
   const passed: Record<string, string> = {};
   for (const [name, value] of Object.entries(env)) {
-    if (value !== undefined && passedVariables.test(name)) passed[name] = value;
+    const isPassed = passedVariables.test(name) && !secretVariables.test(name);
+    if (value !== undefined && isPassed) passed[name] = value;
   }
   return passed;
 }

@@ -1,0 +1,191 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type EngineOptions, resolveEngineConfig } from "../../../src/config/index.js";
+import { UcmError } from "../../../src/errors/index.js";
+import { configureLog } from "../../../src/log/index.js";
+import { tinyConfig } from "../../helpers/checkpoint.js";
+
+let folder = "";
+let logged = "";
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "ucm-config-"));
+  write("config.json", tinyConfig);
+  logged = "";
+  configureLog({
+    stream: {
+      write(text) {
+        logged += text;
+      },
+    },
+  });
+});
+afterEach(() => configureLog({ stream: process.stdout }));
+
+function write(name: string, content: unknown): void {
+  writeFileSync(join(folder, name), JSON.stringify(content));
+}
+
+const defaults: Omit<EngineOptions, "model"> = {
+  servedModelName: null,
+  tokenizer: null,
+  skipTokenizerInit: false,
+  hfOverrides: {},
+  dtype: "auto",
+  quantization: null,
+  loadFormat: "auto",
+  maxModelLen: null,
+  seed: 0,
+  generationConfig: "auto",
+  overrideGenerationConfig: {},
+  maxLogprobs: 20,
+  blockSize: 16,
+  gpuMemoryUtilization: 0.9,
+  kvCacheMemoryBytes: null,
+  numGpuBlocksOverride: null,
+  kvCacheDtype: "auto",
+  maxNumSeqs: null,
+  maxNumBatchedTokens: null,
+  enableChunkedPrefill: null,
+  longPrefillTokenThreshold: 0,
+  schedulingPolicy: "fcfs",
+  maxNumQueuedReqs: 1024,
+  tensorParallelSize: 1,
+  cpuCoresPerWorker: null,
+  kvTransferConfig: null,
+};
+
+const machine = { availableBytes: 8 * 2 ** 30, cores: 3 };
+
+const resolve = (options: Partial<EngineOptions> = {}, env: NodeJS.ProcessEnv = {}) =>
+  resolveEngineConfig({ ...defaults, model: folder, ...options }, { env, machine });
+
+function failure(options: Partial<EngineOptions> = {}): UcmError {
+  try {
+    resolve(options);
+  } catch (error) {
+    expect(error).toBeInstanceOf(UcmError);
+    expect((error as UcmError).exitCode).toBe(2);
+    return error as UcmError;
+  }
+  throw new Error("accepted");
+}
+
+describe("resolveEngineConfig", () => {
+  it("fills in vLLM's defaults and freezes the result", () => {
+    const config = resolve();
+    expect(config.scheduler).toMatchObject({
+      maxNumSeqs: 256,
+      maxNumBatchedTokens: 2048,
+      enableChunkedPrefill: true,
+      policy: "fcfs",
+    });
+    expect(config.model).toMatchObject({
+      path: folder,
+      servedNames: [folder],
+      tokenizerPath: folder,
+      maxModelLen: 2048,
+      vocabSize: 96,
+      eosTokenIds: [1],
+    });
+    expect(config.cache.kvDtype).toBe("float32");
+    expect(config.cache.kvBytes).toBe(config.cache.numBlocks * 2 * 2 * 2 * 32 * 16 * 4);
+    expect(config.parallel).toEqual({ tensorParallelSize: 1, threads: 3 });
+    expect(Object.isFrozen(config)).toBe(true);
+    expect(Object.isFrozen(config.model.eosTokenIds)).toBe(true);
+  });
+
+  it("names the folder that is not there, and says that hub names are not downloaded", () => {
+    const missing = join(folder, "nope");
+    expect(failure({ model: missing })).toMatchObject({ code: "UCM_ERR_MODEL_NOT_FOUND" });
+    expect(failure({ model: missing }).message).toContain(missing);
+    expect(failure({ model: "Qwen/Qwen2.5-0.5B" }).message).toContain("nothing is downloaded");
+    expect(failure({ model: join(folder, "config.json") }).message).toContain("is a file");
+    expect(failure({ tokenizer: missing }).message).toContain("tokenizer folder");
+  });
+
+  it("takes sampling defaults and EOS from generation_config.json", () => {
+    write("generation_config.json", {
+      temperature: 0.6,
+      top_k: 20,
+      max_new_tokens: 99,
+      eos_token_id: [1, 5],
+      do_sample: true,
+    });
+    const { model } = resolve({ overrideGenerationConfig: { temperature: 0.1 } });
+    expect(model.defaultSampling).toEqual({ temperature: 0.1, top_k: 20, max_tokens: 99 });
+    expect(model.eosTokenIds).toEqual([1, 5]);
+    expect(logged).toContain("--generation-config vllm");
+    expect(resolve({ generationConfig: "vllm" }).model).toMatchObject({
+      defaultSampling: {},
+      eosTokenIds: [1],
+    });
+    expect(resolve({ generationConfig: folder }).model.defaultSampling.top_k).toBe(20);
+    write("generation_config.json", { temperature: "hot" });
+    expect(failure().message).toContain("generation_config.json: temperature:");
+  });
+
+  it("refuses a context beyond the model's, unless the environment allows it", () => {
+    expect(failure({ maxModelLen: 4096 }).message).toMatch(
+      /^User-specified max_model_len \(4096\) is greater than the derived max_model_len \(max_position_embeddings=2048 or model_max_length=None in model's config\.json\)\./,
+    );
+    const env = { VLLM_ALLOW_LONG_MAX_MODEL_LEN: "1" };
+    expect(resolve({ maxModelLen: 4096 }, env).model.maxModelLen).toBe(4096);
+    expect(failure({ maxModelLen: 0 }).code).toBe("UCM_ERR_USAGE");
+  });
+
+  it("fits the context to memory for auto", () => {
+    const perBlock = 2 * 2 * 2 * 32 * 16 * 4;
+    const config = resolve({ maxModelLen: -1, kvCacheMemoryBytes: 10 * perBlock });
+    expect(config.model.maxModelLen).toBe(160);
+    expect(failure({ kvCacheMemoryBytes: 10 * perBlock }).message).toContain(
+      "the estimated maximum model length is 160",
+    );
+  });
+
+  it("lets the KV dtype follow --dtype, and that the checkpoint", () => {
+    expect(resolve({ dtype: "half" }).cache.kvDtype).toBe("float16");
+    expect(resolve({ dtype: "half", kvCacheDtype: "bfloat16" }).cache.kvDtype).toBe("bfloat16");
+    expect(resolve({ hfOverrides: { torch_dtype: "bfloat16" } }).cache.kvDtype).toBe("bfloat16");
+  });
+
+  it("bends step limits to each other, and refuses what cannot work", () => {
+    expect(resolve({ maxNumBatchedTokens: 64 }).scheduler.maxNumSeqs).toBe(64);
+    expect(resolve({ maxNumSeqs: 4000 }).scheduler.maxNumBatchedTokens).toBe(4000);
+    expect(resolve({ maxNumSeqs: 1, maxModelLen: 100 }).scheduler.maxNumBatchedTokens).toBe(100);
+    expect(failure({ maxNumSeqs: 10, maxNumBatchedTokens: 5 }).message).toBe(
+      "max_num_batched_tokens (5) must be greater than or equal to max_num_seqs (10).",
+    );
+    const whole = { enableChunkedPrefill: false, maxNumBatchedTokens: 512 };
+    expect(failure(whole).message).toContain("is smaller than max_model_len (2048)");
+  });
+
+  it("takes a share of memory above 0 only", () => {
+    expect(failure({ gpuMemoryUtilization: 0 }).message).toContain("must be above 0");
+    expect(failure({ gpuMemoryUtilization: 1e-9 }).code).toBe("UCM_ERR_MEMORY");
+  });
+
+  it("runs one dense worker and says so when more was asked for", () => {
+    const config = resolve({
+      tensorParallelSize: 2,
+      kvTransferConfig: { kv_connector: "UCMConnector", kv_role: "kv_both" },
+    });
+    expect(config.parallel.tensorParallelSize).toBe(1);
+    expect(logged).toContain("--tensor-parallel-size 2");
+    expect(logged).toContain("--kv-transfer-config: this version runs dense attention");
+  });
+
+  it("checks the KV transfer configuration in vLLM's words", () => {
+    expect(failure({ kvTransferConfig: { kv_connector: "X" } }).message).toContain(
+      "Please specify kv_role when kv_connector is set, supported roles are ('kv_producer', 'kv_both', 'kv_consumer')",
+    );
+    expect(failure({ kvTransferConfig: { kv_rol: "kv_both" } }).message).toContain(
+      "kv_rol\n  Unexpected keyword argument; did you mean kv_role?",
+    );
+    expect(failure({ kvTransferConfig: { kv_role: "boss" } }).message).toContain(
+      "kv_role\n  Input should be 'kv_producer', 'kv_both' or 'kv_consumer'",
+    );
+  });
+});

@@ -1,0 +1,213 @@
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { EngineConfig } from "../../../src/config/index.js";
+import type { UcmError } from "../../../src/errors/index.js";
+import {
+  type LaunchOptions,
+  launchWorkers,
+  planWorkers,
+  type WorkerGroup,
+} from "../../../src/launcher/index.js";
+import { configureLog } from "../../../src/log/index.js";
+import type { StepMessage } from "../../../src/messages/index.js";
+
+const workerEntry = fileURLToPath(new URL("../../helpers/scripted-worker.mjs", import.meta.url));
+
+function configFor(behaviour: string): EngineConfig {
+  return {
+    model: {
+      path: `/models/${behaviour}`,
+      tag: behaviour,
+      servedNames: [behaviour],
+      tokenizerPath: null,
+      loadFormat: "auto",
+      dtype: "auto",
+      quantization: null,
+      hfOverrides: {},
+      vocabSize: 10,
+      maxModelLen: 64,
+      eosTokenIds: [],
+      defaultSampling: {},
+      maxLogprobs: 20,
+      seed: 0,
+    },
+    cache: { blockSize: 16, kvDtype: "float32", numBlocks: 8, kvBytes: 1024 },
+    scheduler: {
+      maxNumSeqs: 2,
+      maxNumBatchedTokens: 32,
+      enableChunkedPrefill: true,
+      longPrefillTokenThreshold: 0,
+      policy: "fcfs",
+      maxNumQueuedRequests: 4,
+    },
+    parallel: { tensorParallelSize: 1, threads: 2 },
+  };
+}
+
+const stepOf = (stepId: number): StepMessage => ({
+  type: "step",
+  stepId,
+  newSequences: [{ seqId: 5, promptTokenIds: Int32Array.of(42), sampling: {} as never }],
+  scheduled: [],
+  finished: new Int32Array(),
+});
+
+const groups: WorkerGroup[] = [];
+let output = "";
+
+beforeEach(() => {
+  output = "";
+  configureLog({
+    stream: {
+      write(text) {
+        output += text;
+      },
+    },
+  });
+});
+afterEach(async () => {
+  configureLog({ stream: process.stdout });
+  await Promise.all(groups.splice(0).map((group) => group.shutdown()));
+});
+
+async function launch(behaviour: string, options: LaunchOptions = {}): Promise<WorkerGroup> {
+  const group = await launchWorkers(configFor(behaviour), { workerEntry, ...options });
+  groups.push(group);
+  return group;
+}
+
+const failure = (behaviour: string, options: LaunchOptions = {}) =>
+  launch(behaviour, options).then(
+    () => {
+      throw new Error(`${behaviour} started`);
+    },
+    (error: UcmError) => error,
+  );
+
+/** The pid that a log line's prefix, or a message, tells. */
+function pidIn(text: string): number {
+  const pid = Number(/pid[= ](\d+)/.exec(text)?.[1]);
+  expect(pid).toBeGreaterThan(0);
+  return pid;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+describe("planWorkers", () => {
+  it("makes one spec per rank, with the decisions of the configuration", () => {
+    const config = configFor("good");
+    const specs = planWorkers({ ...config, parallel: { tensorParallelSize: 2, threads: 1 } }, {});
+    expect(specs.map(({ label, config: { rank, worldSize } }) => [label, rank, worldSize])).toEqual(
+      [
+        ["Worker_TP0", 0, 2],
+        ["Worker_TP1", 1, 2],
+      ],
+    );
+    expect(specs[0]?.config).toMatchObject({ numBlocks: 8, blockSize: 16, threads: 1 });
+  });
+
+  it("passes on what workers need of the environment and nothing else", () => {
+    const env = { PATH: "/bin", UCM_CPU_ISA: "avx2", VLLM_API_KEY: "secret", SECRET: "no" };
+    const [spec] = planWorkers(configFor("good"), env);
+    expect(spec?.env).toEqual({ PATH: "/bin", UCM_CPU_ISA: "avx2" });
+  });
+});
+
+describe("launchWorkers", () => {
+  it("loads, steps with typed arrays, passes output on under a label, and shuts down", async () => {
+    const group = await launch("good", { env: { PATH: process.env.PATH, SECRET: "x" } });
+    expect(group.ready.weightBytes).toBe(1);
+    expect(group.ready.isa.split(",")).toContain("PATH");
+    expect(group.ready.isa).not.toContain("SECRET");
+    const result = await group.executor.execute(stepOf(3));
+    expect(result).toMatchObject({ stepId: 3, sampled: [{ seqId: 5, tokenId: 42 }] });
+    await group.shutdown();
+    expect(output).toMatch(/^\(Worker_TP0 pid=\d+\) loading\n/);
+    expect(isAlive(pidIn(output))).toBe(false);
+    await expect(group.executor.execute(stepOf(4))).rejects.toThrow("has been stopped");
+  });
+
+  it("rejects with the worker's own error", async () => {
+    const error = await failure("failing");
+    expect(error).toMatchObject({ code: "UCM_ERR_WEIGHTS", message: "a tensor is missing" });
+    expect(isAlive(pidIn(output))).toBe(false);
+  });
+
+  it("tells how a worker died, with the end of its standard error", async () => {
+    const error = await failure("crashing");
+    expect(error.code).toBe("UCM_ERR_WORKER");
+    expect(error.message).toMatch(/^Worker_TP0 \(pid \d+\) exited with code 7\./);
+    expect(error.message).toContain("about to fall over");
+    expect((await failure("killed")).message).toContain("was killed by SIGKILL");
+  });
+
+  it("refuses a worker of another protocol version", async () => {
+    expect((await failure("oldVersion")).message).toContain("protocol version 0");
+  });
+
+  it("gives up on a silent load, and leaves no process", async () => {
+    const error = await failure("silent", { timeouts: { loadMs: 300 } });
+    expect(error.code).toBe("UCM_ERR_TIMEOUT");
+    expect(isAlive(pidIn(error.message))).toBe(false);
+  });
+
+  it("counts progress as a sign of life, and reports it", async () => {
+    const seen: number[] = [];
+    await launch("slow", {
+      timeouts: { loadMs: 1_500 },
+      onProgress: ({ done }) => seen.push(done),
+    });
+    expect(seen).toEqual([1, 2, 3, 4]);
+  });
+
+  it("stops loading when told to", async () => {
+    const controller = new AbortController();
+    const reason = new Error("stopped");
+    const abortOnceLoading = setInterval(() => {
+      if (output.includes("loading")) controller.abort(reason);
+    }, 20);
+    expect(await failure("silent", { signal: controller.signal })).toBe(reason);
+    clearInterval(abortOnceLoading);
+    expect(isAlive(pidIn(output))).toBe(false);
+  });
+
+  it("rejects the step under which a worker dies, and tells who listens, late ones too", async () => {
+    const group = await launch("good-crashing");
+    const exits: string[] = [];
+    group.onExit((error) => exits.push(error.message));
+    await expect(group.executor.execute(stepOf(1))).rejects.toThrow("exited with code 9");
+    expect(exits).toHaveLength(1);
+    const late = await new Promise<UcmError>((resolve) => group.onExit(resolve));
+    expect(late.code).toBe("UCM_ERR_WORKER");
+  });
+
+  it("gives up on a step that takes too long", async () => {
+    const group = await launch("good-silent", { timeouts: { stepMs: 200 } });
+    await expect(group.executor.execute(stepOf(1))).rejects.toMatchObject({
+      code: "UCM_ERR_TIMEOUT",
+    });
+  });
+
+  it("kills a worker that heeds neither message nor SIGTERM", async () => {
+    const group = await launch("good-deaf");
+    await group.shutdown({ messageMs: 50, signalMs: 50 });
+    expect(isAlive(pidIn(output))).toBe(false);
+  });
+
+  it("does not call a stop an exit", async () => {
+    const group = await launch("good");
+    let exits = 0;
+    group.onExit(() => {
+      exits += 1;
+    });
+    await group.shutdown();
+    expect(exits).toBe(0);
+  });
+});
