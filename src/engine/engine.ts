@@ -167,6 +167,12 @@ export class Engine {
     for (const rows of result.promptLogprobs) {
       this.#owners.get(rows.seqId)?.addPromptLogprobs(rows);
     }
+    for (const { seqId, error } of result.failed) {
+      const live = this.#owners.get(seqId);
+      if (live === undefined) continue;
+      this.#unregister(live);
+      live.fail(UcmError.fromJSON(error));
+    }
     for (const event of events) {
       const live = this.#owners.get(event.seqId);
       if (live === undefined) continue;

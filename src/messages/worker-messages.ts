@@ -105,10 +105,18 @@ export interface PromptLogprobs {
   rows: LogprobRows;
 }
 
+/** A sequence that no token could be chosen for; it is over, the others go on. */
+export interface FailedSequence {
+  seqId: number;
+  error: SerializedError;
+}
+
 export interface StepResultMessage {
   type: "stepResult";
   stepId: number;
+  /** Each sequence that was due for a token is here or in `failed`. */
   sampled: SampledToken[];
+  failed: FailedSequence[];
   promptLogprobs: PromptLogprobs[];
   /** Wall time of the step inside the worker. */
   durationMs: number;

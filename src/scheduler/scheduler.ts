@@ -140,7 +140,7 @@ export class Scheduler {
   }
 
   /**
-   * Takes the result of the step in flight: appends the tokens, ends sequences, frees their blocks.
+   * Takes the result of the step in flight: appends the tokens, ends sequences (the failed ones too), frees their blocks.
    * Tokens of sequences aborted meanwhile are dropped.
    * @throws UcmError UCM_ERR_WORKER when the result does not answer the step.
    */
@@ -148,6 +148,7 @@ export class Scheduler {
     if (this.#inFlight === null) throw internal(`Step ${result.stepId} is not in flight.`);
     const samples = matchSamples(this.#inFlight, result);
     this.#inFlight = null;
+    for (const { seqId } of result.failed) this.abort(seqId);
     const events: SequenceEvent[] = [];
     for (const [sequence, { seqId, tokenId, logprobs }] of samples) {
       sequence.outputTokenIds.push(tokenId);

@@ -34,6 +34,11 @@ export function matchSamples(
     }
     if (sequence.status !== "finished") samples.set(sequence, sample);
   }
+  for (const { seqId } of result.failed) {
+    if (!due.delete(seqId)) {
+      throw badReply(`sequence ${seqId} was not due to fail in step ${step.stepId}`);
+    }
+  }
   for (const sequence of due.values()) {
     throw badReply(`sequence ${sequence.seqId} got no token in step ${step.stepId}`);
   }

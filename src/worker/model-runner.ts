@@ -1,4 +1,6 @@
+import { toUcmError } from "../errors/index.js";
 import type {
+  FailedSequence,
   PromptLogprobs,
   SampledToken,
   StepMessage,
@@ -75,20 +77,22 @@ export function createModelRunner(
     return { seqId: sequence.seqId, firstPosition: first, rows: collected.rows() };
   }
 
-  async function sampleDue(
-    batch: Batch<SamplerState>,
-    hidden: Float32Array,
-  ): Promise<SampledToken[]> {
+  async function sampleDue(batch: Batch<SamplerState>, hidden: Float32Array) {
     const due = batch.entries.filter(({ sequence, end }) => end === sequence.length);
     const sampled: SampledToken[] = [];
+    const failed: FailedSequence[] = [];
     const lastRows = due.map(({ firstRow, begin, end }) => firstRow + end - begin - 1);
     await scoreRows(hidden, lastRows, (i, row) => {
       const { sequence } = due[i]!;
-      const { tokenId, logprobs } = sampler.sample(row, sequence.state);
-      table.append(sequence, tokenId);
-      sampled.push({ seqId: sequence.seqId, tokenId, logprobs });
+      try {
+        const { tokenId, logprobs } = sampler.sample(row, sequence.state);
+        table.append(sequence, tokenId);
+        sampled.push({ seqId: sequence.seqId, tokenId, logprobs });
+      } catch (error) {
+        failed.push({ seqId: sequence.seqId, error: toUcmError(error).toJSON() });
+      }
     });
-    return sampled;
+    return { sampled, failed };
   }
 
   return {
@@ -98,17 +102,17 @@ export function createModelRunner(
       for (const sequence of message.newSequences) table.add(sequence);
       const batch = layOutBatch(message.scheduled, (step) => table.schedule(step));
       const promptLogprobs: PromptLogprobs[] = [];
-      let sampled: SampledToken[] = [];
+      let outcome: Pick<StepResultMessage, "sampled" | "failed"> = { sampled: [], failed: [] };
       if (batch.rows > 0) {
         const hidden = await forward(batch);
         for (const entry of batch.entries) {
           const scored = await scorePrompt(entry, hidden);
           if (scored !== null) promptLogprobs.push(scored);
         }
-        sampled = await sampleDue(batch, hidden);
+        outcome = await sampleDue(batch, hidden);
       }
       const durationMs = performance.now() - started;
-      return { type: "stepResult", stepId: message.stepId, sampled, promptLogprobs, durationMs };
+      return { type: "stepResult", stepId: message.stepId, ...outcome, promptLogprobs, durationMs };
     },
   };
 }

@@ -283,6 +283,20 @@ describe("cancelling", () => {
 });
 
 describe("the death of the workers", () => {
+  it("fails the one request that the worker cannot choose a token for", async () => {
+    const bench = makeBench();
+    const error = { code: "UCM_ERR_INVALID_REQUEST", message: "forbidden", param: null } as const;
+    bench.executor.failing.set(0, error);
+    const outcomes = await Promise.allSettled([
+      collect(bench.engine.generate(makeRequest({ maxTokens: 4 }))),
+      collect(bench.engine.generate(makeRequest({ maxTokens: 4, ignoreEos: true }))),
+    ]);
+    expect(outcomes[0]).toMatchObject({ status: "rejected", reason: error });
+    expect(outcomes[1]).toMatchObject({ status: "fulfilled" });
+    expect(bench.engine.failure).toBe(null);
+    expect(bench.engine.stats()).toMatchObject({ running: 0, waiting: 0, usedBlocks: 0 });
+  });
+
   it("fails every request once, and all later ones, with the same error", async () => {
     const bench = makeBench({ scheduler: { maxNumSeqs: 1 } });
     const running = await startHeld(bench);

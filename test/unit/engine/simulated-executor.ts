@@ -1,5 +1,6 @@
 import type { EngineConfig } from "../../../src/config/engine-config.js";
 import type { Executor } from "../../../src/engine/types.js";
+import type { SerializedError } from "../../../src/errors/index.js";
 import type {
   LogprobRows,
   PromptLogprobs,
@@ -14,6 +15,8 @@ export class SimulatedExecutor implements Executor {
   readonly worker: SimulatedWorker;
   readonly steps: StepMessage[] = [];
   readonly samplings = new Map<number, WorkerSampling>();
+  /** Sequences that get this error in place of their next token. */
+  readonly failing = new Map<number, SerializedError>();
   readonly #prompts = new Map<number, Int32Array>();
   #gate: Promise<void> = Promise.resolve();
   #openGate = () => {};
@@ -56,9 +59,15 @@ export class SimulatedExecutor implements Executor {
     });
     await Promise.race([this.#gate, death]);
     const result = this.worker.finish();
+    const failed = result.sampled.flatMap(({ seqId }) => {
+      const error = this.failing.get(seqId);
+      return error === undefined ? [] : [{ seqId, error }];
+    });
+    const sampled = result.sampled.filter(({ seqId }) => !this.failing.has(seqId));
     return {
       ...result,
-      sampled: result.sampled.map((sample) => {
+      failed,
+      sampled: sampled.map((sample) => {
         const count = this.samplings.get(sample.seqId)!.logprobs;
         return { ...sample, logprobs: count === null ? null : makeRows([sample.tokenId], count) };
       }),

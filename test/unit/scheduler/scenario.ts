@@ -74,6 +74,7 @@ export class Scenario {
       type: "stepResult",
       stepId: step.stepId,
       sampled: due.map(({ seqId }) => ({ seqId, tokenId, logprobs: null })),
+      failed: [],
       promptLogprobs: [],
       durationMs: 1,
     });

@@ -298,6 +298,7 @@ describe("step protocol", () => {
     type: "stepResult" as const,
     stepId,
     sampled: sampled.map((sample) => ({ ...sample, logprobs: null })),
+    failed: [],
     promptLogprobs: [],
     durationMs: 0,
   });
@@ -320,6 +321,16 @@ describe("step protocol", () => {
         [1, 2].map((seqId) => ({ seqId, tokenId: 1 })),
       ),
       "sequence 2 was not due",
+    ],
+    [
+      "a failure of half a prompt",
+      {
+        ...reply(1, [{ seqId: 1, tokenId: 1 }]),
+        failed: [
+          { seqId: 2, error: { code: "UCM_ERR_INTERNAL" as const, message: "x", param: null } },
+        ],
+      },
+      "sequence 2 was not due to fail",
     ],
     ["no token id", reply(1, [{ seqId: 1, tokenId: -1 }]), "sequence 1 got token id -1"],
   ])("refuses a reply with %s", (_, result, message) => {

@@ -100,7 +100,14 @@ export class SimulatedWorker {
         return sequence.numComputed === sequence.tokenIds.length;
       })
       .map(({ seqId }) => ({ seqId, tokenId: this.#sample(seqId), logprobs: null }));
-    return { type: "stepResult", stepId: step.stepId, sampled, promptLogprobs: [], durationMs: 0 };
+    return {
+      type: "stepResult",
+      stepId: step.stepId,
+      sampled,
+      failed: [],
+      promptLogprobs: [],
+      durationMs: 0,
+    };
   }
 
   #extend(scheduled: StepMessage["scheduled"][number]): void {

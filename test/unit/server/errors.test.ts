@@ -134,7 +134,7 @@ describe("requests that cannot be", () => {
     [
       "text far above the context",
       { prompt: "x".repeat(90_000), max_tokens: 10 },
-      "your prompt contains 90000 characters (more than",
+      "your prompt contains at least 503 input tokens, for a total of at least 513 tokens",
     ],
   ];
   it.each(cases)("%s", async (_name, request, message) => {

@@ -54,7 +54,14 @@ export class ScriptedExecutor implements Executor {
         logprobs: width === null ? null : makeRows([tokenId], width),
       });
     }
-    return { type: "stepResult", stepId: step.stepId, sampled, promptLogprobs, durationMs: 0 };
+    return {
+      type: "stepResult",
+      stepId: step.stepId,
+      sampled,
+      failed: [],
+      promptLogprobs,
+      durationMs: 0,
+    };
   }
 }
 
