@@ -58,7 +58,8 @@ async function handle(message: ToWorker): Promise<void> {
     await (message.type === "load" ? load(message) : step(message));
   } catch (error) {
     send({ type: "failed", error: toUcmError(error).toJSON() });
-    process.stderr.write(`${(error as Error).stack ?? error}\n`);
+    // A UcmError says all in its message; only a fault of ours needs its stack.
+    if (!(error instanceof UcmError)) process.stderr.write(`${(error as Error).stack ?? error}\n`);
   }
 }
 
