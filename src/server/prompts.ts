@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { UcmError } from "../errors/index.js";
+import { contextLengthError } from "../engine/context-length.js";
 import { invalidRequest, type PromptInput, type TemplateRequest } from "../openai/index.js";
 import type { ChatTemplateOptions, Tokenizer } from "../tokenizer/types.js";
 import type { RouteContext } from "./context.js";
@@ -29,15 +29,20 @@ export function requireTokenizer(context: RouteContext): Tokenizer {
   );
 }
 
-/** Tokenizes the prompts of one body, other requests having their turn between two of them. */
+/**
+ * Tokenizes the prompts of one body. Tokenizing holds up every other request, so it is done in
+ * pieces with a turn of the event loop between, never for text that is certain to be refused, and no
+ * further when the client has left.
+ */
 export async function encodePrompts(
   context: RouteContext,
   inputs: readonly PromptInput[],
   options: EncodeOptions,
+  signal: AbortSignal,
 ): Promise<EncodedPrompt[]> {
   const encoded: EncodedPrompt[] = [];
   for (const input of inputs) {
-    if (encoded.length > 0 && typeof input === "string") await nextTurn();
+    if (typeof input === "string") await refuseHugeText(context, input, options, signal);
     encoded.push(encodePrompt(context, input, options));
   }
   return encoded;
@@ -49,16 +54,11 @@ function encodePrompt(
   options: EncodeOptions,
 ): EncodedPrompt {
   const isText = typeof input === "string";
-  const tokenIds = isText ? encodeText(context, input, options) : input;
+  const { addSpecialTokens } = options;
+  const tokenIds = isText ? requireTokenizer(context).encode(input, { addSpecialTokens }) : input;
   const kept = truncate(tokenIds, options, context.model.maxModelLen);
   if (kept.length === 0) throw invalidRequest("The decoder prompt cannot be empty", "prompt");
   return { tokenIds: kept, text: isText && kept === tokenIds ? input : null };
-}
-
-function encodeText(context: RouteContext, text: string, options: EncodeOptions): number[] {
-  const tokenizer = requireTokenizer(context);
-  if (options.truncateTokens === null) refuseHugeText(context, tokenizer, text, options);
-  return tokenizer.encode(text, { addSpecialTokens: options.addSpecialTokens });
 }
 
 /** The last tokens, which is what tokenizers that truncate on the left keep. */
@@ -76,41 +76,52 @@ function truncate(tokenIds: number[], options: EncodeOptions, maxModelLen: numbe
   return tokenIds.length <= limit ? tokenIds : tokenIds.slice(tokenIds.length - limit);
 }
 
-const longestTokens = new WeakMap<Tokenizer, number>();
+/** Text of more characters per token than this is rare: spaces, rules, repeated words. */
+const ORDINARY_CHARACTERS_PER_TOKEN = 8;
+/** Characters tokenized at once while counting. */
+const COUNTED_PIECE = 16_384;
+/** Cutting text into pieces may add tokens; a count this much above the limit is above it. */
+const COUNTING_SLACK = 1.25;
 
-/** Refuses, before the work of tokenizing, text that is too long however it is cut into tokens. */
-function refuseHugeText(
-  { model }: RouteContext,
-  tokenizer: Tokenizer,
+/** Refuses text whose tokens, counted piece by piece, are more than the context takes. */
+async function refuseHugeText(
+  context: RouteContext,
   text: string,
-  { maxOutputTokens }: EncodeOptions,
-): void {
-  const maxInputTokens = Math.max(0, model.maxModelLen - maxOutputTokens);
-  // No tokenizer has tokens of fewer characters than these: spare the search in the common case.
-  if (text.length <= maxInputTokens) return;
-  const maxCharacters = maxInputTokens * longestToken(tokenizer);
-  if (text.length <= maxCharacters) return;
-  throw new UcmError(
-    "UCM_ERR_CONTEXT_LENGTH",
-    `This model's maximum context length is ${model.maxModelLen} tokens. However, you requested ` +
-      `${maxOutputTokens} output tokens and your prompt contains ${text.length} characters (more ` +
-      `than ${maxCharacters} characters, which is the upper bound for ${maxInputTokens} input ` +
-      "tokens). Please reduce the length of the input prompt or the number of requested output " +
-      `tokens. (parameter=input_text, value=${text.length})`,
-    { param: "input_text" },
-  );
+  { maxOutputTokens, truncateTokens }: EncodeOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const { maxModelLen } = context.model;
+  const tokenizer = requireTokenizer(context);
+  await nextTurn();
+  signal.throwIfAborted();
+  if (truncateTokens !== null) return requireTokenizable(context, text);
+  const maxInputTokens = Math.max(0, maxModelLen - maxOutputTokens);
+  if (text.length <= maxInputTokens * ORDINARY_CHARACTERS_PER_TOKEN) return;
+  let tokens = 0;
+  for (let start = 0; start < text.length; start += COUNTED_PIECE) {
+    const piece = text.slice(start, start + COUNTED_PIECE);
+    tokens += tokenizer.encode(piece, { addSpecialTokens: false }).length;
+    if (tokens > maxInputTokens * COUNTING_SLACK) {
+      throw contextLengthError(maxModelLen, maxOutputTokens, maxInputTokens + 1);
+    }
+    await nextTurn();
+    signal.throwIfAborted();
+  }
 }
 
-/** Characters of the longest token, as written in the vocabulary. */
-function longestToken(tokenizer: Tokenizer): number {
-  const known = longestTokens.get(tokenizer);
-  if (known !== undefined) return known;
-  let longest = 1;
-  for (let id = 0; id < tokenizer.vocabSize; id++) {
-    longest = Math.max(longest, tokenizer.idToToken(id)?.length ?? 0);
-  }
-  longestTokens.set(tokenizer, longest);
-  return longest;
+/** Characters that are tokenized in one go whatever becomes of the tokens, at least. */
+const TOKENIZABLE_CHARACTERS = 1 << 20;
+
+/** Refuses text that would take seconds to tokenize, for uses that the context does not bound. */
+export function requireTokenizable({ model }: RouteContext, text: string): void {
+  const ordinary = model.maxModelLen * ORDINARY_CHARACTERS_PER_TOKEN;
+  const limit = Math.max(TOKENIZABLE_CHARACTERS, ordinary);
+  if (text.length <= limit) return;
+  throw invalidRequest(
+    `The text has ${text.length} characters, more than the ${limit} that this server tokenizes at ` +
+      "once. Send it in parts.",
+    "prompt",
+  );
 }
 
 /** The prompt text that the chat template makes of messages. */

@@ -44,11 +44,13 @@ async function startRun(
   body: ChatRequest,
   signal: AbortSignal,
 ): Promise<GenerationRun> {
-  const [prompt] = await encodePrompts(context, [renderChat(context, body)], {
+  const encodeOptions = {
     addSpecialTokens: body.add_special_tokens ?? false,
     truncateTokens: body.truncate_prompt_tokens ?? null,
     maxOutputTokens: body.sampling.max_tokens ?? 1,
-  });
+  };
+  const text = renderChat(context, body);
+  const [prompt] = await encodePrompts(context, [text], encodeOptions, signal);
   const promptTokenIds = prompt!.tokenIds;
   const request = {
     requestId: id,

@@ -31,11 +31,12 @@ export function registerCompletions(app: FastifyInstance, context: RouteContext)
     requireModel(context, body.model);
     const id = `cmpl-${responseId(request, body.request_id)}`;
     const head: ResponseHead = { id, created: nowSeconds(), model: servedName(context) };
-    const prompts = await encodePrompts(context, body.prompts, {
+    const encodeOptions = {
       addSpecialTokens: body.add_special_tokens ?? true,
       truncateTokens: body.truncate_prompt_tokens ?? null,
       maxOutputTokens: body.sampling.max_tokens ?? 1,
-    });
+    };
+    const prompts = await encodePrompts(context, body.prompts, encodeOptions, signal);
     const run = startRun(context, id, body, prompts, signal);
     const answer = new CompletionAnswer(context, head, body, prompts, run);
     if (!body.stream) return answer.whole();

@@ -5,7 +5,7 @@ import {
   parseTokenizeRequest,
 } from "../../openai/index.js";
 import { type RouteContext, requireModel } from "../context.js";
-import { renderChat, requireTokenizer } from "../prompts.js";
+import { renderChat, requireTokenizable, requireTokenizer } from "../prompts.js";
 
 /** POST /tokenize and /detokenize. */
 export function registerTokenize(app: FastifyInstance, context: RouteContext): void {
@@ -16,6 +16,7 @@ export function registerTokenize(app: FastifyInstance, context: RouteContext): v
     requireModel(context, model);
     const tokenizer = requireTokenizer(context);
     const text = "prompt" in source ? source.prompt : renderChat(context, source.chat);
+    requireTokenizable(context, text);
     const tokens = tokenizer.encode(text, { addSpecialTokens });
     return {
       count: tokens.length,

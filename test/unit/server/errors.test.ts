@@ -145,6 +145,24 @@ describe("requests that cannot be", () => {
   });
 });
 
+describe("text far above the context", () => {
+  it("is refused while others are served", async () => {
+    const roomy = await Harness.start({ model: { maxModelLen: 1_000_000 } });
+    const prompt = "x".repeat(20_000_000);
+    let isRefused = false;
+    const refused = roomy.ask(PATH, { prompt, max_tokens: 1 }).then((answer) => {
+      isRefused = true;
+      expect(answer.status).toBe(400);
+      expect(answer.body.error.message).toContain("at least 1000000 input tokens");
+    });
+    let served = 0;
+    for (; !isRefused; served++) await fetch(`${roomy.url}/health`);
+    await refused;
+    expect(served).toBeGreaterThan(10);
+    await roomy.close();
+  });
+});
+
 describe("routes", () => {
   it("unknown ones are 404 and wrong methods 405, in the error shape", async () => {
     const missing = await fetch(`${server.url}/v1/nothing?x=1`);

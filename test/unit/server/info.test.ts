@@ -88,6 +88,7 @@ describe("/tokenize and /detokenize", () => {
       ["/tokenize", { prompt: 5 }, 400, "Input should be a valid string"],
       ["/tokenize", { prompt: "x", model: "other" }, 404, "does not exist"],
       ["/tokenize", { messages: [] }, 400, "at least one message"],
+      ["/tokenize", { prompt: "x".repeat(1_100_000) }, 400, "more than the 1048576 that"],
       ["/detokenize", { tokens: [1, 99_999] }, 400, "Token id 99999 is out of vocabulary"],
       ["/detokenize", { tokens: ["x"] }, 400, "the item at 0 is not"],
     ];
