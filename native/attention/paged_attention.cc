@@ -117,20 +117,40 @@ float* PagedAttention::QueryOf(const WorkItem& item) {
     return queries_.data() + (first * shape.group_size() + item.row_begin) * shape.head_dim;
 }
 
-/** Addresses of the keys (or values, by byte_offset) of `count` positions from `position` on. */
-void PagedAttention::FindRows(const WorkItem& item, int64_t layer, int64_t position, int64_t count,
-                              int64_t byte_offset, const void** rows) const {
+void PagedAttention::FindRows(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
+                              int64_t count, const void** rows) const {
     const int64_t block_size = arena_.shape().block_size;
+    const int64_t offset = plane == Plane::kValues ? arena_.value_offset() : 0;
     const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
     for (int64_t i = 0; i < count;) {
         const int64_t table_index = sequence.first_block + (position + i) / block_size;
         const int64_t block = step_.block_ids()[static_cast<std::size_t>(table_index)];
-        const uint8_t* base = arena_.Keys(block, layer, item.kv_head) + byte_offset;
+        const uint8_t* base = arena_.Keys(block, layer, item.kv_head) + offset;
         int64_t slot = (position + i) % block_size;
         for (; slot < block_size && i < count; ++slot, ++i) {
             rows[i] = base + slot * arena_.row_bytes();
         }
     }
+}
+
+cpu::RowList PagedAttention::FindPanel(const WorkItem& item, int64_t layer, Plane plane,
+                                       int64_t position, int64_t count, Scratch& scratch) const {
+    FindRows(item, layer, plane, position, count, scratch.rows);
+    // A segment's keys are read first, then its values, then the next segment's keys.
+    const int64_t visible = PositionOf(item, item.rows - 1) + 1;
+    const int64_t segment = position / kSegmentKeys * kSegmentKeys;
+    const int64_t segment_end = std::min(segment + kSegmentKeys, visible);
+    Plane next_plane = plane;
+    int64_t next = position + count;
+    if (next == segment_end && plane == Plane::kKeys) {
+        next_plane = Plane::kValues;
+        next = segment;
+    } else if (next == segment_end) {
+        next_plane = Plane::kKeys;
+    }
+    const int64_t ahead = std::min(cpu::kRowsAhead, visible - next);
+    FindRows(item, layer, next_plane, next, ahead, scratch.rows + count);
+    return {scratch.rows, count, ahead, arena_.shape().dtype, arena_.shape().head_dim};
 }
 
 void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out) {
@@ -175,8 +195,8 @@ void PagedAttention::ComputeScores(const WorkItem& item, int64_t layer, int64_t 
     const int64_t dim = arena_.shape().head_dim;
     for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
         const int64_t count = std::min(cpu::kPanelKeys, keys - key);
-        FindRows(item, layer, first_key + key, count, 0, scratch.rows);
-        kernels_.pack_keys(arena_.shape().dtype, scratch.rows, count, dim, scratch.keys.data());
+        kernels_.pack_keys(FindPanel(item, layer, Plane::kKeys, first_key + key, count, scratch),
+                           scratch.keys.data());
         kernels_.multiply({.a = QueryOf(item),
                            .lda = dim,
                            .b = scratch.keys.data(),
@@ -197,9 +217,9 @@ void PagedAttention::ComputeValues(const WorkItem& item, int64_t layer, int64_t 
     const int64_t padded = PaddedHeadDim(dim);
     for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
         const int64_t count = std::min(cpu::kPanelKeys, keys - key);
-        FindRows(item, layer, first_key + key, count, arena_.value_offset(), scratch.rows);
-        kernels_.pack_values(arena_.shape().dtype, scratch.rows, count, dim,
-                             scratch.values.data(), padded);
+        kernels_.pack_values(
+            FindPanel(item, layer, Plane::kValues, first_key + key, count, scratch),
+            scratch.values.data(), padded);
         for (int64_t r = 0; r < item.rows; ++r) {
             const int64_t seen = PositionOf(item, r) + 1 - first_key - key;
             scratch.depths[r] = static_cast<int32_t>(std::clamp<int64_t>(seen, 0, count));

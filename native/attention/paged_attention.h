@@ -54,8 +54,10 @@ class PagedAttention {
         AlignedBuffer<float> result;
         AlignedBuffer<float> segment_result;
         int32_t depths[kMaxTileRows];
-        const void* rows[cpu::kPanelKeys];
+        const void* rows[cpu::kPanelKeys + cpu::kRowsAhead];
     };
+    enum class Plane { kKeys, kValues };
+
     /** Values [rows][padded head dim], maxima [rows] and sums [rows] of one segment or several. */
     struct Partial {
         float* values;
@@ -70,8 +72,12 @@ class PagedAttention {
 
     void PrepareRow(const LayerInput& input, int64_t row, float* head);
     float* QueryOf(const WorkItem& item);
-    void FindRows(const WorkItem& item, int64_t layer, int64_t position, int64_t count,
-                  int64_t byte_offset, const void** rows) const;
+    /** Addresses of `count` rows of the plane from `position` on. */
+    void FindRows(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
+                  int64_t count, const void** rows) const;
+    /** The rows of one panel, followed by those that the item reads next. */
+    cpu::RowList FindPanel(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
+                           int64_t count, Scratch& scratch) const;
     void RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out);
     void ComputeSegment(const WorkItem& item, int64_t layer, int64_t segment, Scratch& scratch,
                         const Partial& partial);

@@ -8,10 +8,22 @@ enum class Dtype : int32_t { kFloat32, kBfloat16, kFloat16 };
 
 /** Keys of one packed panel; a multiple of every kernel's vector width. */
 constexpr int64_t kPanelKeys = 64;
+/** Rows to prefetch ahead of those being packed. */
+constexpr int64_t kRowsAhead = 32;
 /** Widest vector in floats. Row strides of padded buffers are multiples of it. */
 constexpr int64_t kMaxWidth = 16;
 /** Values of one int4 block. */
 constexpr int64_t kInt4Block = 32;
+
+/** Rows of a paged tensor, by address. */
+struct RowList {
+    const void* const* rows;
+    int64_t count;
+    /** More addresses behind the first `count`, whose rows will be read next: only prefetched. */
+    int64_t ahead;
+    Dtype dtype;
+    int64_t head_dim;
+};
 
 /** C[row, :columns] (+)= A[row, :depth] * B[:depth, :columns]; see Kernels::multiply. */
 struct Product {
@@ -56,12 +68,10 @@ struct Kernels {
     int64_t width;
 
     // Paged attention.
-    /** out[d * kPanelKeys + i] = rows[i][d] for i < count; columns up to the next vector are zero. */
-    void (*pack_keys)(Dtype dtype, const void* const* rows, int64_t count, int64_t head_dim,
-                      float* out);
+    /** out[d * kPanelKeys + i] = rows[i][d]; columns up to the next vector are zero. */
+    void (*pack_keys)(const RowList& list, float* out);
     /** out[i * stride + d] = rows[i][d]; columns from head_dim up to stride are zero. */
-    void (*pack_values)(Dtype dtype, const void* const* rows, int64_t count, int64_t head_dim,
-                        float* out, int64_t stride);
+    void (*pack_values)(const RowList& list, float* out, int64_t stride);
     /** Each element of C is one chain of multiply-adds in rising depth, whatever `rows` is. */
     void (*multiply)(const Product& product);
     /**

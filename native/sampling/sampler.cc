@@ -10,8 +10,14 @@
 namespace ucm {
 namespace {
 
-/** Bit widths of the three levels of the descent, from the top of the key. */
-constexpr int kLevelBits[] = {13, 13, 6};
+/** A level of the descent reads `bits` bits of the key above `shift`. */
+struct Level {
+    int shift;
+    int bits;
+};
+constexpr Level kLevels[] = {{19, 13}, {6, 13}, {0, 6}};
+/** Weights per partial sum. */
+constexpr std::size_t kBlock = 1024;
 
 /** Orders like the float, with -0 equal to 0 and NaN as it falls. */
 uint32_t KeyOf(float x) {
@@ -34,73 +40,109 @@ void Sampler::FillKeys(std::span<const float> logits) {
     std::transform(logits.begin(), logits.end(), keys_.begin(), KeyOf);
 }
 
-template <typename Weight>
-void Sampler::Descend(int shift, int bits, double limit, Weight weight, Cut* cut) {
-    const uint32_t mask = (1u << bits) - 1;
-    histogram_.assign(std::size_t{1} << bits, 0.0);
-    for (const int32_t id : candidates_) {
-        histogram_[(keys_[static_cast<std::size_t>(id)] >> shift) & mask] += weight(id);
-    }
-    uint32_t lowest = mask;
-    for (const int32_t id : candidates_) {
-        lowest = std::min(lowest, (keys_[static_cast<std::size_t>(id)] >> shift) & mask);
-    }
-    uint32_t bin = mask;
+uint32_t Sampler::FindBin(double limit, Cut* cut) const {
+    uint32_t lowest = 0;
+    while (lowest + 1 < histogram_.size() && histogram_[lowest] <= 0.0) ++lowest;
+    auto bin = static_cast<uint32_t>(histogram_.size()) - 1;
     while (bin > lowest && cut->above + histogram_[bin] < limit) cut->above += histogram_[bin--];
-    cut->key |= bin << shift;
-    std::erase_if(candidates_, [&](int32_t id) {
-        return ((keys_[static_cast<std::size_t>(id)] >> shift) & mask) != bin;
-    });
+    return bin;
 }
 
 template <typename Weight>
 Sampler::Cut Sampler::FindCut(double limit, Weight weight) {
-    Cut cut = {0, 0.0, 0};
-    int shift = 32;
-    for (const int bits : kLevelBits) {
-        shift -= bits;
-        Descend(shift, bits, limit, weight, &cut);
+    Cut cut = {0, 0.0};
+    const auto [top_shift, top_bits] = kLevels[0];
+    histogram_.assign(std::size_t{1} << top_bits, 0.0);
+    for (std::size_t i = 0; i < keys_.size(); ++i) histogram_[keys_[i] >> top_shift] += weight(i);
+    const uint32_t top_bin = FindBin(limit, &cut);
+    cut.key = top_bin << top_shift;
+    candidates_.clear();
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+        if (keys_[i] >> top_shift == top_bin && weight(i) > 0.0) {
+            candidates_.push_back(static_cast<int32_t>(i));
+        }
     }
-    cut.ties = static_cast<int64_t>(candidates_.size());
+    for (const auto& [shift, bits] : std::span(kLevels).subspan(1)) {
+        const auto bin_of = [&, shift = shift, mask = (1u << bits) - 1](int32_t id) {
+            return (keys_[static_cast<std::size_t>(id)] >> shift) & mask;
+        };
+        histogram_.assign(std::size_t{1} << bits, 0.0);
+        for (const int32_t id : candidates_) {
+            histogram_[bin_of(id)] += weight(static_cast<std::size_t>(id));
+        }
+        const uint32_t bin = FindBin(limit, &cut);
+        cut.key |= bin << shift;
+        std::erase_if(candidates_, [&](int32_t id) { return bin_of(id) != bin; });
+    }
     return cut;
 }
 
-double Sampler::TotalWeight() const {
-    // Four sums, so that additions overlap.
-    double sums[4] = {};
-    for (std::size_t i = 0; i < weights_.size(); ++i) sums[i % 4] += weights_[i];
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+double Sampler::SumWeights() {
+    block_sums_.clear();
+    double total = 0.0;
+    for (std::size_t begin = 0; begin < weights_.size(); begin += kBlock) {
+        const std::size_t end = std::min(weights_.size(), begin + kBlock);
+        // Four sums, so that additions overlap.
+        double sums[4] = {};
+        std::size_t i = begin;
+        for (; i + 4 <= end; i += 4) {
+            for (std::size_t j = 0; j < 4; ++j) sums[j] += weights_[i + j];
+        }
+        for (; i < end; ++i) sums[0] += weights_[i];
+        block_sums_.push_back((sums[0] + sums[1]) + (sums[2] + sums[3]));
+        total += block_sums_.back();
+    }
+    return total;
+}
+
+/** The first token at which the running sum of weights passes `target`. */
+int64_t Sampler::TokenAt(double target) const {
+    double before = 0.0;
+    // The last block, and token, of any weight answers when rounding leaves the sums short.
+    std::size_t chosen = 0;
+    double before_chosen = 0.0;
+    for (std::size_t block = 0; block < block_sums_.size(); ++block) {
+        if (block_sums_[block] <= 0.0) continue;
+        chosen = block;
+        before_chosen = before;
+        before += block_sums_[block];
+        if (before > target) break;
+    }
+    std::size_t token = 0;
+    double sum = before_chosen;
+    const std::size_t end = std::min(weights_.size(), (chosen + 1) * kBlock);
+    for (std::size_t i = chosen * kBlock; i < end; ++i) {
+        if (weights_[i] <= 0.0f) continue;
+        sum += weights_[i];
+        token = i;
+        if (sum > target) break;
+    }
+    return static_cast<int64_t>(token);
+}
+
+void Sampler::DropBelow(uint32_t key) {
+    for (std::size_t i = 0; i < weights_.size(); ++i) {
+        weights_[i] = keys_[i] < key ? 0.0f : weights_[i];
+    }
 }
 
 /** Drops what is below the k-th greatest logit. */
 void Sampler::KeepTopK(int64_t k) {
-    candidates_.clear();
-    for (std::size_t i = 0; i < weights_.size(); ++i) {
-        if (weights_[i] > 0.0f) candidates_.push_back(static_cast<int32_t>(i));
-    }
-    if (k >= static_cast<int64_t>(candidates_.size())) return;
-    const Cut cut = FindCut(static_cast<double>(k), [](int32_t) { return 1.0; });
-    for (std::size_t i = 0; i < weights_.size(); ++i) {
-        if (keys_[i] < cut.key) weights_[i] = 0.0f;
-    }
+    const Cut cut = FindCut(static_cast<double>(k),
+                            [this](std::size_t id) { return weights_[id] > 0.0f ? 1.0 : 0.0; });
+    DropBelow(cut.key);
 }
 
 /** Keeps a token while the mass of those before it, in falling order, is below p. */
 void Sampler::KeepTopP(double p) {
-    candidates_.clear();
-    for (std::size_t i = 0; i < weights_.size(); ++i) {
-        if (weights_[i] > 0.0f) candidates_.push_back(static_cast<int32_t>(i));
-    }
-    const double limit = p * TotalWeight();
-    const Cut cut = FindCut(limit, [this](int32_t id) {
-        return static_cast<double>(weights_[static_cast<std::size_t>(id)]);
-    });
+    const double limit = p * SumWeights();
+    const Cut cut = FindCut(limit, [this](std::size_t id) { return double{weights_[id]}; });
+    DropBelow(cut.key);
+    const auto ties = static_cast<double>(candidates_.size());
     const double each = weights_[static_cast<std::size_t>(candidates_.front())];
-    const double wanted = std::ceil((limit - cut.above) / each);
-    auto kept = static_cast<int64_t>(std::clamp(wanted, 1.0, static_cast<double>(cut.ties)));
-    for (std::size_t i = 0; i < weights_.size(); ++i) {
-        if (keys_[i] > cut.key || (keys_[i] == cut.key && kept-- > 0)) continue;
-        weights_[i] = 0.0f;
+    const double kept = std::clamp(std::ceil((limit - cut.above) / each), 1.0, ties);
+    for (const int32_t id : std::span(candidates_).subspan(static_cast<std::size_t>(kept))) {
+        weights_[static_cast<std::size_t>(id)] = 0.0f;
     }
 }
 
@@ -124,17 +166,22 @@ Status Sampler::Draw(std::span<const float> logits, const DrawSpec& spec, int64_
     if (top_k || top_p) FillKeys(logits);
     if (top_k) KeepTopK(spec.top_k);
     if (top_p) KeepTopP(spec.top_p);
-    const double target = spec.uniform * TotalWeight();
-    double sum = 0.0;
-    for (int64_t i = 0; i < count; ++i) {
-        const float weight = weights_[static_cast<std::size_t>(i)];
-        if (weight <= 0.0f) continue;
-        sum += weight;
-        // The last kept token answers when rounding leaves the sum short of the target.
-        *token = i;
-        if (sum > target) break;
-    }
+    *token = TokenAt(spec.uniform * SumWeights());
     return Status::Ok();
+}
+
+void Sampler::SelectGreatest(std::span<const float> logits, int64_t k) {
+    candidates_.clear();
+    if (k == 0) return;
+    FillKeys(logits);
+    const Cut cut = FindCut(static_cast<double>(k), [](std::size_t) { return 1.0; });
+    auto ties = k - static_cast<int64_t>(cut.above);
+    candidates_.clear();
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+        if (keys_[i] > cut.key || (keys_[i] == cut.key && ties-- > 0)) {
+            candidates_.push_back(static_cast<int32_t>(i));
+        }
+    }
 }
 
 Status Sampler::Top(std::span<const float> logits, int64_t k, int64_t token, TopLogprobs* top) {
@@ -146,7 +193,7 @@ Status Sampler::Top(std::span<const float> logits, int64_t k, int64_t token, Top
     }
     weights_.resize(logits.size());
     kernels_.exp_shifted(logits.data(), max, 1.0f, weights_.data(), count);
-    const double normaliser = max + std::log(TotalWeight());
+    const double normaliser = max + std::log(SumWeights());
     const auto logprob = [&](int64_t id) {
         return static_cast<float>(logits[static_cast<std::size_t>(id)] - normaliser);
     };
@@ -154,22 +201,7 @@ Status Sampler::Top(std::span<const float> logits, int64_t k, int64_t token, Top
     top->token_logprob = logprob(token);
     top->token_rank = 1 + std::count_if(logits.begin(), logits.end(),
                                         [own](float logit) { return logit > own; });
-    const int64_t wanted = k < 0 ? count : std::min(k, count);
-    FillKeys(logits);
-    candidates_.resize(logits.size());
-    for (int64_t i = 0; i < count; ++i) candidates_[static_cast<std::size_t>(i)] = static_cast<int32_t>(i);
-    if (wanted > 0 && wanted < count) {
-        const Cut cut = FindCut(static_cast<double>(wanted), [](int32_t) { return 1.0; });
-        auto ties = wanted - static_cast<int64_t>(cut.above);
-        candidates_.clear();
-        for (int64_t i = 0; i < count; ++i) {
-            const uint32_t key = keys_[static_cast<std::size_t>(i)];
-            if (key > cut.key || (key == cut.key && ties-- > 0)) {
-                candidates_.push_back(static_cast<int32_t>(i));
-            }
-        }
-    }
-    candidates_.resize(static_cast<std::size_t>(wanted));
+    SelectGreatest(logits, k < 0 ? count : std::min(k, count));
     std::sort(candidates_.begin(), candidates_.end(), [this](int32_t a, int32_t b) {
         const uint32_t key_a = keys_[static_cast<std::size_t>(a)];
         const uint32_t key_b = keys_[static_cast<std::size_t>(b)];

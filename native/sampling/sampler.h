@@ -48,27 +48,35 @@ class Sampler {
     Status Top(std::span<const float> logits, int64_t k, int64_t token, TopLogprobs* top);
 
   private:
-    /** Where a filter cuts: keys above `key` stay, and of those equal to it the first in id order. */
+    /** Where a filter cuts, in falling order of keys. */
     struct Cut {
         uint32_t key;
         /** Weight of the keys above. */
         double above;
-        int64_t ties;
     };
-    /** Walks down from the greatest key until the weight reaches `limit`. */
+    /**
+     * The key at which the weight, summed from the greatest key down, reaches `limit`, or the lowest
+     * key that has any. candidates_ becomes the ids of that key, rising.
+     */
     template <typename Weight>
     Cut FindCut(double limit, Weight weight);
-    /** Reads candidates_ and keys_, leaves the next level's candidates. */
-    template <typename Weight>
-    void Descend(int shift, int bits, double limit, Weight weight, Cut* cut);
+    /** The bin of one level where the limit is reached; adds what lies above it to the cut. */
+    uint32_t FindBin(double limit, Cut* cut) const;
 
     void FillKeys(std::span<const float> logits);
+    /** candidates_ becomes the ids of the k greatest logits, lower ids first among equals. */
+    void SelectGreatest(std::span<const float> logits, int64_t k);
     void KeepTopK(int64_t k);
     void KeepTopP(double p);
-    double TotalWeight() const;
+    void DropBelow(uint32_t key);
+    /** Sum of weights_; fills block_sums_. */
+    double SumWeights();
+    int64_t TokenAt(double target) const;
 
     const cpu::Kernels& kernels_;
+    /** Probability of each token relative to the likeliest; 0 when it is dropped. */
     std::vector<float> weights_;
+    std::vector<double> block_sums_;
     std::vector<uint32_t> keys_;
     std::vector<int32_t> candidates_;
     std::vector<double> histogram_;

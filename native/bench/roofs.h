@@ -1,0 +1,30 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+
+#include "common/thread_pool.h"
+
+namespace ucm::bench {
+
+/** Seconds of the fastest of several runs of `body`, after one to warm up. */
+template <typename Body>
+double BestSeconds(int runs, Body body) {
+    body();
+    double best = 1e30;
+    for (int run = 0; run < runs; ++run) {
+        const auto start = std::chrono::steady_clock::now();
+        body();
+        const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+        best = std::min(best, elapsed.count());
+    }
+    return best;
+}
+
+/** Highest read rate of memory far beyond the caches, in bytes per second. */
+double MeasureReadBandwidth(ThreadPool& pool);
+
+/** Highest rate of fp32 multiply-adds with `width` lanes (16, 8 or 1), two operations each, per second. */
+double MeasureFlops(ThreadPool& pool, int64_t width);
+
+}  // namespace ucm::bench
