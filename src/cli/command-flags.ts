@@ -59,6 +59,9 @@ export async function readCommandLine(
   return { kind: "run", ...mergeLayers(table, layers, warnings) };
 }
 
+/** Flags whose values no log may show. */
+const secretFlags = new Set(["api-key", "hf-token"]);
+
 function mergeLayers(
   table: ReturnType<typeof flagsFor>,
   layers: readonly FlagLayer[],
@@ -74,7 +77,7 @@ function mergeLayers(
     const value = layer === undefined ? spec.default : readFrom(layer, name, spec);
     values[camelCase(name)] = value;
     if (isDeepStrictEqual(value, spec.default)) continue;
-    nonDefault[name.replaceAll("-", "_")] = value;
+    nonDefault[name.replaceAll("-", "_")] = secretFlags.has(name) ? "***" : value;
     const warning = checkStatus(name, spec, value);
     if (warning !== null) warnings.push(warning);
   }

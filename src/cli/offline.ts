@@ -86,9 +86,10 @@ async function generateAll(job: Job): Promise<number> {
   try {
     const { summary, wallMs } = await generate(job, runtime);
     process.stderr.write(`\n${summary.render(job.requests.length, wallMs, loadMs)}\n`);
-    if (flags.model === null) process.stderr.write(`\n${whatNext}\n`);
     if (stop.signal.aborted) return INTERRUPTED;
-    return summary.numFailed > 0 ? 1 : 0;
+    if (summary.numFailed > 0) return 1;
+    if (flags.model === null) process.stderr.write(`\n${whatNext}\n`);
+    return 0;
   } finally {
     await runtime.workers.shutdown();
   }

@@ -13,7 +13,7 @@ const rows: FlagTable = {
     "options",
     "accepted",
     "one process serves HTTP",
-    { headless: ["switch", false], "api-server-count": ["int", null, 1] },
+    { "api-server-count": ["int", null, 1] },
     { "api-server-count": { short: ["-asc"] } },
   ),
   ...idleFlags("Frontend", "accepted", "logging is set by UCM_LOGGING_LEVEL", {

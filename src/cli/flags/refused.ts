@@ -105,6 +105,9 @@ export const refusedFlags: FlagTable = {
     { nnodes: ["int", 1], "node-rank": ["int", 0] },
     { nnodes: { short: ["-n"] }, "node-rank": { short: ["-r"] } },
   ),
+  ...idleFlags("options", "refused", "the engine does not run without its HTTP server", {
+    headless: ["switch", false],
+  }),
   ...idleFlags("VllmConfig", "refused", "encoder caches and weight transfer do not exist here", {
     "ec-transfer-config": "json",
     "weight-transfer-config": "json",

@@ -18,11 +18,14 @@ export const offlineFlags = {
 
 /**
  * Sampling fields as flags; a prompt's own field wins. `null` leaves the field to the model's
- * generation config and then to the API's default. --n and -n belong to this table in `offline`.
+ * generation config and then to the API's default.
  */
 export const samplingFlags = {
   n: sampling.int(null, "Sequences per prompt."),
-  "max-tokens": sampling.humanInt(null, "Tokens to generate at most. Default: 16."),
+  "max-tokens": sampling.humanInt(
+    null,
+    "Tokens to generate at most. Default: the model's, else 256.",
+  ),
   "min-tokens": sampling.int(null, "Tokens to generate at least."),
   temperature: sampling.float(null, "0 is greedy. Default: 1."),
   "top-p": sampling.float(null, "Keep the likeliest tokens that make up this probability."),

@@ -1,0 +1,154 @@
+import { writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { childrenOf, demoModel, isRunning, startUcm, until } from "../helpers/ucm-command.js";
+
+type Child = ReturnType<typeof startUcm>;
+
+interface Server {
+  child: Child;
+  url: string;
+  /** All that was printed on stdout so far. */
+  output(): string;
+  worker: number;
+}
+
+const started: Child[] = [];
+afterEach(async () => {
+  for (const child of started.splice(0)) {
+    child.kill("SIGKILL");
+    await child;
+  }
+});
+
+async function start(args: string[], env: Record<string, string> = {}): Promise<Server> {
+  const child = startUcm(["serve", demoModel, "--port", "0", ...args], env);
+  started.push(child);
+  let text = "";
+  child.stdout?.on("data", (chunk) => {
+    text += chunk;
+  });
+  await until("start-up", () => text.includes("Application startup complete."));
+  const [worker = 0] = await childrenOf(child.pid ?? 0);
+  const port = /Starting ucm server on http:\/\/0\.0\.0\.0:(\d+)/.exec(text)?.[1];
+  return { child, url: `http://127.0.0.1:${port}`, output: () => text, worker };
+}
+
+const endless = { prompt: "It was", max_tokens: 20_000, ignore_eos: true, temperature: 0 };
+
+/** A completion whose first bytes have come: it is running, and `end` is its whole text. */
+async function runningStream(server: Server, fields: Record<string, unknown>) {
+  const response = await fetch(`${server.url}/v1/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ ...endless, stream: true, ...fields }),
+  });
+  const reader = response.body!.getReader();
+  let text = new TextDecoder().decode((await reader.read()).value);
+  const end = (async () => {
+    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+      text += new TextDecoder().decode(chunk.value);
+    }
+    return text;
+  })();
+  // A test that ends the server on purpose does not wait for the stream.
+  end.catch(() => {});
+  return { end };
+}
+
+describe("ucm serve", () => {
+  it("takes the launch line of UCM on vLLM, and says what this version does not do", async () => {
+    const connector = {
+      kv_connector: "UnifiedCacheConnectorV1",
+      kv_connector_module_path: "unifiedcache.integration.vllm.uc_connector",
+      kv_role: "kv_both",
+      kv_connector_extra_config: {
+        ucm_connector_name: "UcmNfsStore",
+        ucm_connector_config: { storage_backends: "/mnt/test", kv_block_size: 33554432 },
+        ucm_sparse_method: "ESA",
+      },
+    };
+    const server = await start(
+      [
+        ...["--max-model-len", "20000", "--tensor-parallel-size", "2"],
+        ...["--gpu_memory_utilization", "0.87", "--trust-remote-code"],
+        ...["--kv-transfer-config", JSON.stringify(connector)],
+      ],
+      { PYTHONHASHSEED: "123456" },
+    );
+    const warnings = server.output().match(/WARNING .*/g) ?? [];
+    expect(warnings).toHaveLength(2);
+    expect(warnings[0]).toContain("--tensor-parallel-size 2: this version starts one worker");
+    expect(warnings[1]).toContain("--kv-transfer-config: this version runs dense attention");
+    expect(server.output()).toMatch(
+      /^\(APIServer pid=\d+\) INFO \d\d-\d\d \d\d:\d\d:\d\d \[\w[\w-]*\.js:\d+\] ucm API server version/,
+    );
+    expect(server.output()).toContain("Using max model len 20000");
+  });
+
+  it("lets a running request finish on SIGTERM, then exits with 0", async () => {
+    const server = await start([]);
+    const { end } = await runningStream(server, { max_tokens: 150 });
+    server.child.kill("SIGTERM");
+    expect(await end).toMatch(/"finish_reason":"length"[\s\S]*data: \[DONE\]\n\n$/);
+    const { exitCode } = await server.child;
+    expect(exitCode).toBe(0);
+    expect(server.output()).toContain("Draining 1 in-flight requests");
+    expect(server.output()).toContain("INFO:     Application shutdown complete.\n");
+    expect(await isRunning(server.worker)).toBe(false);
+  });
+
+  it("aborts what is left after --shutdown-timeout", async () => {
+    const server = await start(["--shutdown-timeout", "0.3"]);
+    const { end } = await runningStream(server, {});
+    server.child.kill("SIGTERM");
+    expect(await end).toContain('"finish_reason":"abort"');
+    expect((await server.child).exitCode).toBe(0);
+  });
+
+  it("leaves at once on the second signal, with its worker", async () => {
+    const server = await start([]);
+    await runningStream(server, {});
+    server.child.kill("SIGINT");
+    await until("the drain", () => server.output().includes("Draining"));
+    server.child.kill("SIGINT");
+    expect((await server.child).exitCode).toBe(130);
+    await until("the end of the worker", async () => !(await isRunning(server.worker)));
+  });
+
+  it("ends with an error when its worker dies", async () => {
+    const server = await start([]);
+    process.kill(server.worker, "SIGKILL");
+    const { exitCode, stderr } = await server.child;
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/ucm serve: error: Worker_TP0 \(pid \d+\) was killed by SIGKILL\./);
+  });
+
+  it("serves as a YAML file says", async () => {
+    const file = join(tmpdir(), `ucm-serve-${process.pid}.yaml`);
+    writeFileSync(
+      file,
+      "served-model-name: [first, second]\nmax-model-len: 1K\ndisable-uvicorn-access-log: true\n",
+    );
+    const server = await start(["--config", file]);
+    const models = await (await fetch(`${server.url}/v1/models`)).json();
+    expect(models).toMatchObject({
+      data: [
+        { id: "first", max_model_len: 1024 },
+        { id: "second", max_model_len: 1024 },
+      ],
+    });
+    expect(server.output()).not.toContain("GET /v1/models");
+  });
+
+  it("logs requests and throughput when asked", async () => {
+    const server = await start(["--enable-log-requests"], { VLLM_LOG_STATS_INTERVAL: "0.3" });
+    const { end } = await runningStream(server, { max_tokens: 100 });
+    await end;
+    expect(server.output()).toContain("Received request cmpl-");
+    await until("a throughput line", () =>
+      /Engine 000: Avg prompt throughput: \d+\.\d tokens\/s/.test(server.output()),
+    );
+  });
+});
