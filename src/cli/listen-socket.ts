@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { statSync, unlinkSync } from "node:fs";
 import type { Server as HttpServer } from "node:http";
-import { createServer, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { UcmError } from "../errors/index.js";
 
 export interface ListenTarget {
@@ -36,8 +36,14 @@ export async function reserveSocket(target: ListenTarget): Promise<ReservedSocke
   return {
     url: describeAddress(holder, target),
     async handTo(server) {
-      // The handle moves to the HTTP server, which sets its own connection handler on it.
-      server.listen(holder);
+      if (target.uds === null) {
+        // The handle moves to the HTTP server, which sets its own connection handler on it.
+        server.listen(holder);
+      } else {
+        // A pipe's handle cannot be listened on twice.
+        await new Promise((resolve) => holder.close(resolve));
+        server.listen(target.uds);
+      }
       await once(server, "listening");
       holder.off("connection", turnAway);
     },
@@ -46,16 +52,23 @@ export async function reserveSocket(target: ListenTarget): Promise<ReservedSocke
 }
 
 async function bind(holder: Server, { host, port, uds }: ListenTarget): Promise<void> {
-  if (uds !== null) removeStaleSocket(uds);
+  if (uds !== null) await removeStaleSocket(uds);
   if (uds !== null) holder.listen(uds);
   else if (host === null || host === "") holder.listen(port);
   else holder.listen(port, host);
   await once(holder, "listening");
 }
 
-/** A socket file of an earlier run; anything else at the path is left for bind to complain about. */
-function removeStaleSocket(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isSocket()) unlinkSync(path);
+/** Removes the file of a socket on which nobody listens any more; bind complains about others. */
+async function removeStaleSocket(path: string): Promise<void> {
+  if (!statSync(path, { throwIfNoEntry: false })?.isSocket()) return;
+  const probe = connect(path);
+  const isAnswered = await new Promise<boolean>((resolve) => {
+    probe.once("connect", () => resolve(true));
+    probe.once("error", () => resolve(false));
+  });
+  probe.destroy();
+  if (!isAnswered) unlinkSync(path);
 }
 
 function describeAddress(holder: Server, { host, port, uds }: ListenTarget): string {

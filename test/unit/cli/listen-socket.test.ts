@@ -1,6 +1,10 @@
 import { once } from "node:events";
-import { createServer as createHttpServer, type Server } from "node:http";
+import { existsSync, mkdtempSync } from "node:fs";
+import { createServer as createHttpServer, get, type Server } from "node:http";
 import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execa } from "execa";
 import { afterEach, describe, expect, it } from "vitest";
 import { reserveSocket } from "../../../src/cli/listen-socket.js";
 
@@ -22,6 +26,27 @@ describe("reserveSocket", () => {
     await socket.handTo(server);
     const reply = await fetch(socket.url);
     expect(await reply.text()).toBe("here");
+  });
+
+  it("serves on a Unix socket, but not on one that is in use", async () => {
+    const uds = join(mkdtempSync(join(tmpdir(), "ucm-uds-")), "socket");
+    const socket = await reserveSocket({ ...local, uds });
+    expect(socket.url).toBe(`unix:${uds}`);
+    const server = createHttpServer((_, response) => response.end("here"));
+    servers.push(server);
+    await socket.handTo(server);
+    const request = get({ socketPath: uds, path: "/", agent: false });
+    const [response] = await once(request, "response");
+    expect(String(await once(response, "data"))).toBe("here");
+    await expect(reserveSocket({ ...local, uds })).rejects.toThrow("choose another with --uds");
+  });
+
+  it("takes the place of a socket file that a killed run left", async () => {
+    const uds = join(mkdtempSync(join(tmpdir(), "ucm-uds-")), "socket");
+    const script = `require("node:net").createServer().listen(${JSON.stringify(uds)}, () => process.kill(process.pid, "SIGKILL"))`;
+    await execa(process.execPath, ["-e", script], { reject: false });
+    expect(existsSync(uds)).toBe(true);
+    (await reserveSocket({ ...local, uds })).close();
   });
 
   it("frees the port when closed unused", async () => {
