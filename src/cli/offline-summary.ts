@@ -41,7 +41,7 @@ export class OfflineSummary {
       ["Prompts", `${this.#numDone} of ${numPrompts} done${failed}`],
       ["Tokens", `${this.#promptTokens} in, ${this.#outputTokens} out`],
       ["TTFT", describe(this.#ttftMs)],
-      ["TPOT", describe(this.#tpotMs)],
+      ["TPOT", `${describe(this.#tpotMs)}${decodeRate(this.#tpotMs)}`],
       ["Throughput", `${rate(this.#promptTokens)} in, ${rate(this.#outputTokens)} out`],
       ["Wall time", `${seconds(wallMs)} (loading took ${seconds(loadMs)})`],
     ];
@@ -59,6 +59,13 @@ function describe(valuesMs: readonly number[]): string {
   const sorted = [...valuesMs].sort((a, b) => a - b);
   const p99 = sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * 0.99) - 1)]!;
   return `${mean.toFixed(1)} ms mean, ${p99.toFixed(1)} ms p99`;
+}
+
+/** The same as TPOT, the way round that people compare. */
+function decodeRate(tpotMs: readonly number[]): string {
+  if (tpotMs.length === 0) return "";
+  const mean = tpotMs.reduce((sum, value) => sum + value, 0) / tpotMs.length;
+  return ` (${(1000 / mean).toFixed(1)} tokens/s per sequence)`;
 }
 
 function seconds(ms: number): string {

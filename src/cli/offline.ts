@@ -117,6 +117,7 @@ async function generate({ flags, requests, output, stop }: Job, { engine }: Engi
 }
 
 const whatNext = `Try next:
-  ucm offline --prompt "Once upon a time" --max-tokens 64
-  ucm serve models/ucm-demo --port 8000     then: curl http://localhost:8000/v1/models
-  ucm offline /path/to/your/model --prompt-file prompts.jsonl --output-file answers.jsonl`;
+  node bin/ucm.js offline --prompt "Once upon a time" --max-tokens 64
+  node bin/ucm.js serve models/ucm-demo      then: curl http://localhost:8000/v1/models
+  node bin/ucm.js offline /path/to/a/model --prompt-file prompts.jsonl --output-file answers.jsonl
+  node bin/ucm.js offline --help`;

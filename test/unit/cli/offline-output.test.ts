@@ -147,6 +147,7 @@ describe("OfflineSummary", () => {
     expect(text).toContain("2 of 3 done, 1 failed");
     expect(text).toContain("6 in, 6 out");
     expect(text).toContain("20.0 ms mean, 20.0 ms p99");
+    expect(text).toContain("10.0 ms mean, 10.0 ms p99 (100.0 tokens/s per sequence)");
     expect(text).toContain("3.0 tokens/s in, 3.0 tokens/s out");
     expect(text).toContain("failed: prompt 1: gone");
     expect(summary.numFailed).toBe(1);
