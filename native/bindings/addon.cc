@@ -2,6 +2,7 @@
 
 #include "bindings/file_mapping_handle.h"
 #include "bindings/kv_arena_handle.h"
+#include "common/heap.h"
 #include "cpu/dispatch.h"
 
 namespace ucm::bindings {
@@ -28,6 +29,14 @@ Napi::Value BindSetThreads(const Napi::CallbackInfo& info) {
     return info.Env().Undefined();
 }
 
+Napi::Value BindKeepFreedMemory(const Napi::CallbackInfo& info) {
+    const Reader reader(info.Env(), "keepFreedMemory");
+    reader.Require(info[0].IsBoolean(), "keep must be a boolean");
+    const bool keep = info[0].As<Napi::Boolean>().Value();
+    SetFreedMemory(keep ? FreedMemory::kKept : FreedMemory::kReturned);
+    return info.Env().Undefined();
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
     const cpu::Kernels* kernels = nullptr;
     ThrowIfError(env, cpu::SelectedKernels(&kernels));
@@ -38,6 +47,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     Export<BindAvailableIsas>(env, exports, "availableIsas");
     Export<BindIsa>(env, exports, "isa");
     Export<BindSetThreads>(env, exports, "setThreads");
+    Export<BindKeepFreedMemory>(env, exports, "keepFreedMemory");
     Export<FileMappingHandle::Open>(env, exports, "openMapping");
     Export<KvArenaHandle::Create>(env, exports, "createArena");
     ExportTensorFunctions(env, exports);

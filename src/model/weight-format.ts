@@ -102,7 +102,8 @@ const packedBytes = (rows: number, cols: number) => (rows * blocks(cols) * INT4_
 export const matrixBytes = {
   float32: (rows: number, cols: number) => rows * cols * 4,
   int8: (rows: number, cols: number) => rows * cols + rows * 4,
-  int4: (rows: number, cols: number) => packedBytes(rows, cols) + rows * blocks(cols) * 4,
+  /** ONNX Runtime's packed form adds a scale and a sum to each block and keeps the scales given. */
+  int4: (rows: number, cols: number) => packedBytes(rows, cols) + rows * blocks(cols) * 12,
 };
 
 /** int4 weights in blocks of 32 with int8 compute; other block sizes are not row-invariant. */

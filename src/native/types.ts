@@ -114,6 +114,12 @@ export interface NativeAddon {
   /** Size of the compute pool, calling thread included; default 1. */
   setThreads(threads: number): void;
 
+  /**
+   * Whether memory that this process frees stays with it for the next step (true) or goes back to
+   * the system at once (false), as it should while weights are loaded.
+   */
+  keepFreedMemory(keep: boolean): void;
+
   openMapping(path: string): FileMapping;
   createArena(spec: ArenaSpec): KvArena;
 

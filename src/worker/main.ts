@@ -31,9 +31,11 @@ async function load({ version, config }: LoadMessage): Promise<void> {
   }
   const started = performance.now();
   const native = loadNative();
+  native.keepFreedMemory(false);
   const model = await loadModel(config, native, (done, total) => {
     send({ type: "progress", phase: "Loading weights", done, total });
   });
+  native.keepFreedMemory(true);
   const sampler = createSampler(native, { vocabSize: model.config.vocabSize, seed: config.seed });
   runner = createModelRunner(model, sampler, config.blockSize);
   send({

@@ -142,7 +142,7 @@ describe("estimateWeightBytes", () => {
     const perLayer = (128 + 64 + 64) * 128 + 128 * 128 + 3 * 192 * 128;
     const matrices = 2 * perLayer + 96 * 128;
     expect(estimateWeightBytes(model, null)).toBe(matrices * 4);
-    expect(estimateWeightBytes(model, "int4")).toBe((matrices * 5) / 8);
+    expect(estimateWeightBytes(model, "int4")).toBe((matrices * 7) / 8);
     expect(estimateWeightBytes(model, "int8")).toBeGreaterThan(matrices);
     expect(estimateWeightBytes(model, "int8")).toBeLessThan(matrices * 1.05);
   });
