@@ -36,7 +36,7 @@ Status CheckOffsets(const char* name, std::span<const int32_t> offsets, std::siz
     return Status::Ok();
 }
 
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t CeilDiv(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 
 /** Keys that the last row of the tile sees. */
 int64_t VisibleKeys(const ArenaShape& shape, const SequenceSpan& sequence, const WorkItem& tile) {

@@ -44,7 +44,10 @@ uint32_t Sampler::FindBin(double limit, Cut* cut) const {
     uint32_t lowest = 0;
     while (lowest + 1 < histogram_.size() && histogram_[lowest] <= 0.0) ++lowest;
     auto bin = static_cast<uint32_t>(histogram_.size()) - 1;
-    while (bin > lowest && cut->above + histogram_[bin] < limit) cut->above += histogram_[bin--];
+    // An empty bin is no answer, even to a limit of 0.
+    while (bin > lowest && (histogram_[bin] <= 0.0 || cut->above + histogram_[bin] < limit)) {
+        cut->above += histogram_[bin--];
+    }
     return bin;
 }
 
