@@ -41,6 +41,13 @@ function float32Format(): WeightFormat {
   return {
     prepare: (_, x) => ({ value: x, rowScale: null }),
     multiply(g, x, spec, { source, scratch, addBuffer }) {
+      const ranges = spec.weights.map((tensor) => source.rangeInPlace(tensor));
+      if (ranges.every((range) => range !== null)) {
+        const products = spec.weights.map(({ shape }, i) =>
+          g.op("Gemm", [x.value, g.external("float32", shape, ranges[i]!)], { transB: 1 }),
+        );
+        return products.length === 1 ? products[0]! : g.op("Concat", products, { axis: 1 });
+      }
       const values = new Float32Array(
         scratch.take(spec.rows * spec.cols * 4),
         0,

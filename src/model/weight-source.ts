@@ -1,8 +1,17 @@
 import { createHash } from "node:crypto";
+import { realpathSync } from "node:fs";
+import { relative } from "node:path";
 import type { WeightDtype } from "../messages/index.js";
 import type { FileMapping, FloatDtype, NativeAddon } from "../native/index.js";
 import { listTensors, type StoredTensor, weightsError } from "./safetensors.js";
 import type { TensorSpec } from "./tensor-names.js";
+
+/** Bytes of a file; `location` is its path from the working folder. */
+export interface FileRange {
+  location: string;
+  offset: number;
+  length: number;
+}
 
 /** Gives the values of named tensors as fp32, from a checkpoint or made up. */
 export interface WeightSource {
@@ -12,8 +21,11 @@ export interface WeightSource {
   readRows(spec: TensorSpec, begin: number, end: number, out: Float32Array): void;
   /** out[i, :] = tensor[ids[i], :] as fp32; the embedding lookup. */
   gather(spec: TensorSpec, ids: Int32Array, out: Float32Array): void;
-  /** The tensor's place on disk when its bytes are the very fp32 values; null otherwise. */
-  storedFloat32(spec: TensorSpec): StoredTensor | null;
+  /**
+   * Where a session can map the tensor's fp32 values from, or null. All tensors of a source are in
+   * place or none is, as ONNX Runtime takes a graph's constants from files or from buffers.
+   */
+  rangeInPlace(spec: TensorSpec): FileRange | null;
   dispose(): void;
 }
 
@@ -61,6 +73,12 @@ export function openCheckpoint(
     const target = roundsTo(tensor);
     if (target !== null) native.roundToDtype(out, target);
   };
+  const isInPlace = [...tensors.values()].every(
+    (tensor) =>
+      tensor.dtype === "float32" &&
+      roundsTo(tensor) === null &&
+      !fromWorkingFolder(tensor.path).startsWith(".."),
+  );
 
   return {
     check: (spec) => void find(spec),
@@ -78,15 +96,24 @@ export function openCheckpoint(
       native.gatherRows(mapped(tensor), spec.shape[0]!, widthOf(spec), ids, out);
       finish(tensor, out);
     },
-    storedFloat32(spec) {
-      const tensor = find(spec);
-      return tensor.dtype === "float32" && roundsTo(tensor) === null ? tensor : null;
+    rangeInPlace(spec) {
+      if (!isInPlace) return null;
+      const { path, byteOffset, byteLength } = find(spec);
+      return { location: fromWorkingFolder(path), offset: byteOffset, length: byteLength };
     },
     dispose() {
       for (const mapping of mappings.values()) mapping.dispose();
       mappings.clear();
     },
   };
+}
+
+/**
+ * Links followed: ONNX Runtime maps only files that really are below the working folder, which in a
+ * worker is the model's. A hub cache's links lead out of it.
+ */
+function fromWorkingFolder(path: string): string {
+  return relative(realpathSync("."), realpathSync(path));
 }
 
 /** Standard deviation of made-up matrices, the initializer_range of the supported architectures. */
@@ -121,7 +148,7 @@ export function openDummyWeights(seed: number, native: NativeAddon): WeightSourc
         fillRow(spec, id, out.subarray(i * width, (i + 1) * width));
       });
     },
-    storedFloat32: () => null,
+    rangeInPlace: () => null,
     dispose: () => undefined,
   };
 }

@@ -32,6 +32,7 @@ async function load({ version, config }: LoadMessage): Promise<void> {
   const started = performance.now();
   const native = loadNative();
   native.keepFreedMemory(false);
+  process.chdir(config.modelPath);
   const model = await loadModel(config, native, (done, total) => {
     send({ type: "progress", phase: "Loading weights", done, total });
   });
