@@ -117,8 +117,8 @@ float* PagedAttention::QueryOf(const WorkItem& item) {
     return queries_.data() + (first * shape.group_size() + item.row_begin) * shape.head_dim;
 }
 
-void PagedAttention::FindRows(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
-                              int64_t count, const void** rows) const {
+cpu::RowList PagedAttention::FindRows(const WorkItem& item, int64_t layer, Plane plane,
+                                      int64_t position, int64_t count, const void** rows) const {
     const int64_t block_size = arena_.shape().block_size;
     const int64_t offset = plane == Plane::kValues ? arena_.value_offset() : 0;
     const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
@@ -131,26 +131,22 @@ void PagedAttention::FindRows(const WorkItem& item, int64_t layer, Plane plane, 
             rows[i] = base + slot * arena_.row_bytes();
         }
     }
+    return {rows, count, arena_.shape().dtype, arena_.shape().head_dim};
 }
 
-cpu::RowList PagedAttention::FindPanel(const WorkItem& item, int64_t layer, Plane plane,
-                                       int64_t position, int64_t count, Scratch& scratch) const {
-    FindRows(item, layer, plane, position, count, scratch.rows);
+cpu::RowList PagedAttention::FindNextPanel(const WorkItem& item, int64_t layer, Plane plane,
+                                           int64_t position, int64_t count,
+                                           const void** rows) const {
     // A segment's keys are read first, then its values, then the next segment's keys.
     const int64_t visible = PositionOf(item, item.rows - 1) + 1;
     const int64_t segment = position / kSegmentKeys * kSegmentKeys;
     const int64_t segment_end = std::min(segment + kSegmentKeys, visible);
-    Plane next_plane = plane;
     int64_t next = position + count;
-    if (next == segment_end && plane == Plane::kKeys) {
-        next_plane = Plane::kValues;
-        next = segment;
-    } else if (next == segment_end) {
-        next_plane = Plane::kKeys;
+    if (next == segment_end) {
+        if (plane == Plane::kKeys) next = segment;
+        plane = plane == Plane::kKeys ? Plane::kValues : Plane::kKeys;
     }
-    const int64_t ahead = std::min(cpu::kRowsAhead, visible - next);
-    FindRows(item, layer, next_plane, next, ahead, scratch.rows + count);
-    return {scratch.rows, count, ahead, arena_.shape().dtype, arena_.shape().head_dim};
+    return FindRows(item, layer, plane, next, std::min(cpu::kPanelKeys, visible - next), rows);
 }
 
 void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out) {
@@ -195,8 +191,10 @@ void PagedAttention::ComputeScores(const WorkItem& item, int64_t layer, int64_t 
     const int64_t dim = arena_.shape().head_dim;
     for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
         const int64_t count = std::min(cpu::kPanelKeys, keys - key);
-        kernels_.pack_keys(FindPanel(item, layer, Plane::kKeys, first_key + key, count, scratch),
-                           scratch.keys.data());
+        const int64_t position = first_key + key;
+        kernels_.pack_keys(
+            FindRows(item, layer, Plane::kKeys, position, count, scratch.rows),
+            scratch.keys.data());
         kernels_.multiply({.a = QueryOf(item),
                            .lda = dim,
                            .b = scratch.keys.data(),
@@ -207,7 +205,9 @@ void PagedAttention::ComputeScores(const WorkItem& item, int64_t layer, int64_t 
                            .columns = RoundUp(count, kernels_.width),
                            .depths = nullptr,
                            .depth = dim,
-                           .accumulate = false});
+                           .accumulate = false,
+                           .next = FindNextPanel(item, layer, Plane::kKeys, position, count,
+                                                 scratch.next_rows)});
     }
 }
 
@@ -217,8 +217,9 @@ void PagedAttention::ComputeValues(const WorkItem& item, int64_t layer, int64_t 
     const int64_t padded = PaddedHeadDim(dim);
     for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
         const int64_t count = std::min(cpu::kPanelKeys, keys - key);
+        const int64_t position = first_key + key;
         kernels_.pack_values(
-            FindPanel(item, layer, Plane::kValues, first_key + key, count, scratch),
+            FindRows(item, layer, Plane::kValues, position, count, scratch.rows),
             scratch.values.data(), padded);
         for (int64_t r = 0; r < item.rows; ++r) {
             const int64_t seen = PositionOf(item, r) + 1 - first_key - key;
@@ -234,7 +235,9 @@ void PagedAttention::ComputeValues(const WorkItem& item, int64_t layer, int64_t 
                            .columns = padded,
                            .depths = scratch.depths,
                            .depth = 0,
-                           .accumulate = key > 0});
+                           .accumulate = key > 0,
+                           .next = FindNextPanel(item, layer, Plane::kValues, position, count,
+                                                 scratch.next_rows)});
     }
 }
 

@@ -54,7 +54,8 @@ class PagedAttention {
         AlignedBuffer<float> result;
         AlignedBuffer<float> segment_result;
         int32_t depths[kMaxTileRows];
-        const void* rows[cpu::kPanelKeys + cpu::kRowsAhead];
+        const void* rows[cpu::kPanelKeys];
+        const void* next_rows[cpu::kPanelKeys];
     };
     enum class Plane { kKeys, kValues };
 
@@ -72,12 +73,12 @@ class PagedAttention {
 
     void PrepareRow(const LayerInput& input, int64_t row, float* head);
     float* QueryOf(const WorkItem& item);
-    /** Addresses of `count` rows of the plane from `position` on. */
-    void FindRows(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
-                  int64_t count, const void** rows) const;
-    /** The rows of one panel, followed by those that the item reads next. */
-    cpu::RowList FindPanel(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
-                           int64_t count, Scratch& scratch) const;
+    /** `count` rows of the plane from `position` on, their addresses in `rows`. */
+    cpu::RowList FindRows(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
+                          int64_t count, const void** rows) const;
+    /** The panel that the item reads after the one of `count` rows from `position` on. */
+    cpu::RowList FindNextPanel(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
+                               int64_t count, const void** rows) const;
     void RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out);
     void ComputeSegment(const WorkItem& item, int64_t layer, int64_t segment, Scratch& scratch,
                         const Partial& partial);

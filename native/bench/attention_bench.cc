@@ -28,7 +28,7 @@ constexpr int64_t kBlockSize = 16;
 constexpr int64_t kDecodeBytes = int64_t{256} << 20;
 
 struct Roofs {
-    double bytes_per_second;
+    double sequential_bytes;
     double flops;
 };
 
@@ -79,6 +79,8 @@ class Case {
                             out_.data());
     }
 
+    const KvArena& arena() const { return *arena_; }
+
   private:
     void Allocate(std::vector<float>& values, int64_t heads) {
         values.resize(static_cast<std::size_t>(context_ * heads * model_.head_dim));
@@ -120,16 +122,22 @@ void BenchDecode(const Model& model, Dtype dtype, int64_t context, const Roofs& 
         for (int64_t layer = 0; layer < layers; ++layer) decode.Forward(layer);
     });
     const double rate = static_cast<double>(layer_bytes * layers) / seconds;
-    std::printf("decode  %6ld context %s  %-16s %9.3f ms/layer  %7.1f GB/s     %3.0f %% of roof\n",
-                context, NameOf(dtype), model.name, seconds * 1e3 / static_cast<double>(layers),
-                rate / 1e9, 100.0 * rate / roofs.bytes_per_second);
+    // What one KV head has of a block lies in one piece; the blocks are anywhere.
+    const int64_t piece = kBlockSize * decode.arena().row_bytes();
+    const double scattered = MeasureScatteredBandwidth(pool, piece);
+    std::printf(
+        "decode  %6ld context %s  %-16s %9.3f ms/layer  %7.1f GB/s     %3.0f %% of sequential reads, "
+        "%3.0f %% of reads of %ld KiB (%.1f GB/s)\n",
+        context, NameOf(dtype), model.name, seconds * 1e3 / static_cast<double>(layers),
+        rate / 1e9, 100.0 * rate / roofs.sequential_bytes, 100.0 * rate / scattered,
+        piece >> 10, scattered / 1e9);
 }
 
 void BenchThreads(int threads, const std::string& part, const cpu::Kernels& kernels) {
     ThreadPool pool(threads);
     const Roofs roofs = {MeasureReadBandwidth(pool), MeasureFlops(pool, kernels.width)};
     std::printf("\n%s, %d threads: reads %.1f GB/s, multiply-adds %.1f GFLOP/s\n", kernels.name,
-                threads, roofs.bytes_per_second / 1e9, roofs.flops / 1e9);
+                threads, roofs.sequential_bytes / 1e9, roofs.flops / 1e9);
     for (const Model& model : kModels) {
         for (const Dtype dtype : {Dtype::kFloat32, Dtype::kBfloat16}) {
             for (const int64_t tokens : {512, 2048}) {

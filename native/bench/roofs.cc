@@ -1,11 +1,14 @@
 #include "bench/roofs.h"
 
 #include <immintrin.h>
+#include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
-
-#include "common/aligned_buffer.h"
+#include <numeric>
+#include <random>
+#include <vector>
 
 namespace ucm::bench {
 namespace {
@@ -33,6 +36,40 @@ __attribute__((target("avx2"))) int64_t ReadPiece(const uint8_t* data) {
     }
     return _mm256_extract_epi64(sum, 0);
 }
+
+__attribute__((target("avx2"))) int64_t ReadScattered(const uint8_t* data, const int64_t* order,
+                                                      int64_t count, int64_t piece_bytes) {
+    __m256i sum = _mm256_setzero_si256();
+    for (int64_t piece = 0; piece < count; ++piece) {
+        const uint8_t* next = data + order[piece + 1 < count ? piece + 1 : piece] * piece_bytes;
+        const uint8_t* current = data + order[piece] * piece_bytes;
+        for (int64_t byte = 0; byte < piece_bytes; byte += 64) {
+            _mm_prefetch(reinterpret_cast<const char*>(next + byte), _MM_HINT_T0);
+            const auto* p = reinterpret_cast<const __m256i*>(current + byte);
+            sum = _mm256_xor_si256(sum, _mm256_xor_si256(_mm256_load_si256(p),
+                                                         _mm256_load_si256(p + 1)));
+        }
+    }
+    return _mm256_extract_epi64(sum, 0);
+}
+
+/** Memory in huge pages, like the KV arena's. */
+class ReadBuffer {
+  public:
+    ReadBuffer()
+        : data_(static_cast<uint8_t*>(mmap(nullptr, kReadBytes, PROT_READ | PROT_WRITE,
+                                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
+        madvise(data_, kReadBytes, MADV_HUGEPAGE);
+        std::memset(data_, 1, kReadBytes);
+    }
+    ~ReadBuffer() { munmap(data_, kReadBytes); }
+    ReadBuffer(const ReadBuffer&) = delete;
+    ReadBuffer& operator=(const ReadBuffer&) = delete;
+    const uint8_t* data() const { return data_; }
+
+  private:
+    uint8_t* data_;
+};
 
 __attribute__((target("avx512f"))) float MultiplyAdd512() {
     __m512 sums[kChains];
@@ -72,15 +109,30 @@ float MultiplyAddScalar() {
 }  // namespace
 
 double MeasureReadBandwidth(ThreadPool& pool) {
-    AlignedBuffer<uint8_t> buffer;
-    buffer.Reserve(kReadBytes + 4096);
-    std::memset(buffer.data(), 1, static_cast<std::size_t>(kReadBytes));
+    const ReadBuffer buffer;
     const double seconds = BestSeconds(5, [&] {
-        pool.Run(kReadBytes / kPieceBytes, [&](int64_t piece, int) {
+        // The prefetches of the last piece reach past it, so it is left out.
+        pool.Run(kReadBytes / kPieceBytes - 1, [&](int64_t piece, int) {
             g_sink += ReadPiece(buffer.data() + piece * kPieceBytes);
         });
     });
-    return static_cast<double>(kReadBytes) / seconds;
+    return static_cast<double>(kReadBytes - kPieceBytes) / seconds;
+}
+
+double MeasureScatteredBandwidth(ThreadPool& pool, int64_t piece_bytes) {
+    const ReadBuffer buffer;
+    const int64_t pieces = kReadBytes / piece_bytes;
+    std::vector<int64_t> order(static_cast<std::size_t>(pieces));
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), std::mt19937(1));
+    const int64_t per_task = pieces / 64;
+    const double seconds = BestSeconds(5, [&] {
+        pool.Run(64, [&](int64_t task, int) {
+            g_sink += ReadScattered(buffer.data(), order.data() + task * per_task, per_task,
+                                    piece_bytes);
+        });
+    });
+    return static_cast<double>(64 * per_task * piece_bytes) / seconds;
 }
 
 double MeasureFlops(ThreadPool& pool, int64_t width) {

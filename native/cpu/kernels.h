@@ -8,8 +8,6 @@ enum class Dtype : int32_t { kFloat32, kBfloat16, kFloat16 };
 
 /** Keys of one packed panel; a multiple of every kernel's vector width. */
 constexpr int64_t kPanelKeys = 64;
-/** Rows to prefetch ahead of those being packed. */
-constexpr int64_t kRowsAhead = 32;
 /** Widest vector in floats. Row strides of padded buffers are multiples of it. */
 constexpr int64_t kMaxWidth = 16;
 /** Values of one int4 block. */
@@ -19,8 +17,6 @@ constexpr int64_t kInt4Block = 32;
 struct RowList {
     const void* const* rows;
     int64_t count;
-    /** More addresses behind the first `count`, whose rows will be read next: only prefetched. */
-    int64_t ahead;
     Dtype dtype;
     int64_t head_dim;
 };
@@ -41,6 +37,8 @@ struct Product {
     int64_t depth;
     /** Adds to C; otherwise C is overwritten (with zeros where the depth is 0). */
     bool accumulate;
+    /** Rows that will be packed next, fetched into the cache meanwhile; or none. */
+    RowList next;
 };
 
 /** One head of one row before attention: optional RMS norm, rotation of the first 2 * half values, scale. */

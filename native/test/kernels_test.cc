@@ -125,7 +125,7 @@ UCM_TEST(PackingMovesEveryElement) {
                 kernels->from_float(dtype, values.data(), stored.data(), count * dim);
                 kernels->to_float(dtype, stored.data(), rounded.data(), count * dim);
                 const auto rows = RowPointers(stored, count, dim * BytesOf(dtype));
-                const cpu::RowList list = {rows.data(), count, 0, dtype, dim};
+                const cpu::RowList list = {rows.data(), count, dtype, dim};
                 std::vector<float> keys(static_cast<std::size_t>(dim * cpu::kPanelKeys), NAN);
                 std::vector<float> packed(static_cast<std::size_t>(count * stride), NAN);
                 kernels->pack_keys(list, keys.data());
@@ -161,11 +161,11 @@ UCM_TEST(MultiplyHonoursDepthsAndRowOrder) {
             std::vector<float> all = start;
             std::vector<float> single = start;
             kernels->multiply({a.data(), depth, b.data(), columns, all.data(), columns, rows,
-                               columns, depths.data(), 0, accumulate});
+                               columns, depths.data(), 0, accumulate, {}});
             for (int64_t r = 0; r < rows; ++r) {
                 kernels->multiply({a.data() + r * depth, depth, b.data(), columns,
                                    single.data() + r * columns, columns, 1, columns,
-                                   depths.data() + r, 0, accumulate});
+                                   depths.data() + r, 0, accumulate, {}});
                 for (int64_t c = 0; c < columns; ++c) {
                     const auto at = static_cast<std::size_t>(r * columns + c);
                     double expected = accumulate ? start[at] : 0.0;
