@@ -23,6 +23,7 @@ export interface OfflinePrompt {
   fields: SamplingFields;
   /** Lower first under the priority policy. */
   priority: number;
+  cacheSalt: string | null;
 }
 
 const MAX_PROMPT_TOKENS = 1 << 24;
@@ -34,6 +35,7 @@ const lineSchema = z.strictObject({
   ...samplingFields,
   logprobs: int().nullish(),
   priority: int().nullish(),
+  cache_salt: string().nullish(),
   prompt: string().nullish(),
   messages: templateFields.messages.nullish(),
   prompt_token_ids: tokenIds(MAX_PROMPT_TOKENS).nullish(),
@@ -44,12 +46,9 @@ const lineSchema = z.strictObject({
  * and the line of what is wrong; UCM_ERR_USAGE when there is no prompt at all.
  */
 export function readPrompts(texts: readonly string[], file: string | null): OfflinePrompt[] {
-  const prompts = texts.map((text, index) => ({
-    origin: texts.length === 1 ? "--prompt" : `--prompt ${index + 1}`,
-    source: { kind: "text", text } as const,
-    fields: {},
-    priority: 0,
-  }));
+  const prompts = texts.map((text, index) =>
+    plainPrompt(text, texts.length === 1 ? "--prompt" : `--prompt ${index + 1}`),
+  );
   if (file !== null) return [...prompts, ...readPromptFile(file)];
   if (prompts.length > 0) return prompts;
   throw new UcmError("UCM_ERR_USAGE", "one of the arguments --prompt-file --prompt is required");
@@ -66,13 +65,17 @@ export function readPromptFile(path: string): OfflinePrompt[] {
   const text = readText(path);
   if (text.trim() === "") throw fileError(`The prompt file ${path} is empty.`);
   if (extension === ".txt") {
-    return [{ origin: path, source: { kind: "text", text }, fields: {}, priority: 0 }];
+    return [plainPrompt(text, path)];
   }
   return text
     .split("\n")
     .map((line, index) => ({ line, origin: `${path} line ${index + 1}` }))
     .filter(({ line }) => line.trim() !== "")
     .map(({ line, origin }) => parseLine(line, origin));
+}
+
+function plainPrompt(text: string, origin: string): OfflinePrompt {
+  return { origin, source: { kind: "text", text }, fields: {}, priority: 0, cacheSalt: null };
 }
 
 function readText(path: string): string {
@@ -111,14 +114,15 @@ function parseLine(line: string, origin: string): OfflinePrompt {
       `${origin}: give exactly one of prompt, messages and prompt_token_ids, not ${found}.`,
     );
   }
-  const { prompt, messages, prompt_token_ids: ids, priority } = parsed.data;
+  const { prompt, messages, prompt_token_ids: ids, priority, cache_salt: salt } = parsed.data;
   const source: PromptSource =
     ids != null
       ? { kind: "tokens", tokenIds: ids }
       : messages != null
         ? { kind: "messages", messages }
         : { kind: "text", text: prompt ?? "" };
-  return { origin, source, fields: pickSamplingFields(parsed.data), priority: priority ?? 0 };
+  const fields = pickSamplingFields(parsed.data);
+  return { origin, source, fields, priority: priority ?? 0, cacheSalt: salt ?? null };
 }
 
 function describeIssue(issue: z.core.$ZodIssue): string {

@@ -58,7 +58,7 @@ export function prepareRequest(
 }
 
 function encodeRequest(
-  { source, fields, priority }: OfflinePrompt,
+  { source, fields, priority, cacheSalt }: OfflinePrompt,
   index: number,
   context: RequestContext,
 ): OfflineRequest {
@@ -79,6 +79,7 @@ function encodeRequest(
     promptTokenIds,
     sampling: buildSamplingParams(merged, config.model, promptTokenIds.length),
     priority,
+    cacheSalt,
     detokenize: tokenizer !== null,
   };
   checkGenerateRequest(request, config, tokenizer);

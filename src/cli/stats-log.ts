@@ -38,7 +38,7 @@ export function statsLine(last: EngineStats, now: EngineStats, seconds: number):
     `Waiting: ${now.waiting} reqs`,
     ...(preemptions > 0 ? [`Preemptions: ${preemptions}`] : []),
     `GPU KV cache usage: ${usage.toFixed(1)}%`,
-    "Prefix cache hit rate: 0.0%",
+    `Prefix cache hit rate: ${(100 * now.prefixCacheHitRate).toFixed(1)}%`,
   ].join(", ");
 }
 

@@ -31,6 +31,10 @@ export interface EngineConfig {
     readonly kvDtype: KvDtype;
     readonly numBlocks: number;
     readonly kvBytes: number;
+    /** Full blocks stay findable by their hash, for later sequences with the same start. */
+    readonly enablePrefixCaching: boolean;
+    /** PYTHONHASHSEED, which the chain of block hashes starts from; null when it is not set. */
+    readonly blockHashSeed: string | null;
   };
   readonly scheduler: {
     readonly maxNumSeqs: number;

@@ -1,4 +1,5 @@
 import type { Quantization } from "../messages/index.js";
+import type { HashAlgorithmName } from "./prefix-caching.js";
 
 /** Flags that decide the engine's configuration, parsed; null is "not given". */
 export interface EngineOptions {
@@ -22,6 +23,8 @@ export interface EngineOptions {
   gpuMemoryUtilization: number;
   kvCacheMemoryBytes: number | null;
   numGpuBlocksOverride: number | null;
+  enablePrefixCaching: boolean;
+  prefixCachingHashAlgo: HashAlgorithmName | null;
   kvCacheDtype: "auto" | "float32" | "bfloat16" | "float16";
   maxNumSeqs: number | null;
   maxNumBatchedTokens: number | null;

@@ -19,6 +19,7 @@ import {
 import { parseKvTransferConfig } from "./kv-transfer-config.js";
 import { inspectMachine, type Machine } from "./machine.js";
 import { resolveFolder } from "./model-folder.js";
+import { resolvePrefixCaching } from "./prefix-caching.js";
 
 /** Surroundings that a test may replace. */
 export interface ResolveContext {
@@ -39,6 +40,7 @@ export function resolveEngineConfig(
   log.info(`Resolved architecture: ${model.architecture}`);
   const maxModelLen = resolveMaxModelLen(options.maxModelLen, model.maxPositionEmbeddings, env);
   const limits = resolveBatchLimits(options, maxModelLen);
+  const prefixCaching = resolvePrefixCaching(options, env);
   const kvDtype = resolveKvDtype(options, model);
   const size = sizeCache(options, model, limits, { maxModelLen, kvDtype, machine });
   warnOfUnusedParts(options);
@@ -50,6 +52,7 @@ export function resolveEngineConfig(
       kvDtype,
       numBlocks: size.numBlocks,
       kvBytes: size.kvBytes,
+      ...prefixCaching,
     },
     scheduler: {
       ...limits,

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { EngineConfig } from "../config/engine-config.js";
 import { toUcmError, UcmError } from "../errors/index.js";
+import { BlockHasher } from "../kvcache/index.js";
 import type { StepResultMessage } from "../messages/index.js";
 import { Scheduler, type SchedulerStats, type SequenceEvent } from "../scheduler/index.js";
 import type { Tokenizer } from "../tokenizer/types.js";
@@ -33,6 +34,8 @@ export class Engine {
   readonly #tokenizer: Tokenizer | null;
   readonly #clock: () => number;
   readonly #scheduler: Scheduler;
+  /** Null under --no-enable-prefix-caching. */
+  readonly #blockHasher: BlockHasher | null;
   /** The request of every sequence that has not ended. */
   readonly #owners = new Map<number, LiveRequest>();
   /** Requests that have not ended, with the undoing of their ties to the outside. */
@@ -49,9 +52,13 @@ export class Engine {
     this.#executor = executor;
     this.#tokenizer = tokenizer;
     this.#clock = clock;
+    const { blockSize, numBlocks, enablePrefixCaching, blockHashSeed } = config.cache;
+    this.#blockHasher = enablePrefixCaching
+      ? new BlockHasher({ blockSize, seed: blockHashSeed })
+      : null;
     this.#scheduler = new Scheduler({
-      blockSize: config.cache.blockSize,
-      numBlocks: config.cache.numBlocks,
+      blockSize,
+      numBlocks,
       maxModelLen: config.model.maxModelLen,
       ...config.scheduler,
     });
@@ -81,6 +88,7 @@ export class Engine {
     const live = new LiveRequest(request, {
       firstSeqId: this.#nextSeqId,
       tokenizer: this.#tokenizer,
+      blockHasher: this.#blockHasher,
       arrivalMs: this.#clock(),
       onCancel: () => this.#abort(live),
     });
@@ -150,11 +158,11 @@ export class Engine {
   }
 
   async #step(): Promise<void> {
-    const { step } = this.#scheduler.schedule();
+    const { step, started } = this.#scheduler.schedule();
     const scheduledMs = this.#clock();
-    for (const { seqId, promptTokenIds } of step.newSequences) {
-      this.#owners.get(seqId)?.markScheduled(scheduledMs);
-      this.#totals.promptTokens += promptTokenIds.length;
+    for (const { seqId, promptLength, numCachedTokens } of started) {
+      this.#owners.get(seqId)?.markScheduled(scheduledMs, numCachedTokens);
+      this.#totals.promptTokens += promptLength;
     }
     const result = await this.#executor.execute(step);
     const events = this.#scheduler.update(result);

@@ -1,4 +1,5 @@
 import type { UcmError } from "../errors/index.js";
+import type { BlockHasher } from "../kvcache/index.js";
 import type { PromptLogprobs } from "../messages/index.js";
 import type { SequenceEvent, SequenceInput } from "../scheduler/index.js";
 import type { Tokenizer } from "../tokenizer/types.js";
@@ -25,21 +26,24 @@ export class LiveRequest {
   #promptLogprobs: PromptLogprobCollector | null = null;
   /** Outputs that wait for the prompt's log-probabilities, which go out with the first. */
   #held: GenerateOutput[] = [];
+  #numCachedTokens = 0;
 
   constructor(
     request: GenerateRequest,
     options: {
       firstSeqId: number;
       tokenizer: Tokenizer | null;
+      /** Null keeps the request away from the prefix cache. */
+      blockHasher: BlockHasher | null;
       arrivalMs: number;
       onCancel: () => void;
     },
   ) {
     const { sampling, promptTokenIds } = request;
-    const { firstSeqId, tokenizer, arrivalMs, onCancel } = options;
+    const { firstSeqId, tokenizer, blockHasher, arrivalMs, onCancel } = options;
     this.queue = new OutputQueue(onCancel);
     this.#times = { arrivalMs, scheduledMs: 0, firstTokenMs: 0, lastTokenMs: 0 };
-    this.sequences = makeSequences(request, firstSeqId);
+    this.sequences = makeSequences(request, firstSeqId, blockHasher);
     const { skipSpecialTokens } = sampling;
     for (const [index, { seqId }] of this.sequences.entries()) {
       const detokenizer = request.detokenize
@@ -56,8 +60,11 @@ export class LiveRequest {
     return this.#outputs.size === 0;
   }
 
-  markScheduled(nowMs: number): void {
-    if (this.#times.scheduledMs === 0) this.#times.scheduledMs = nowMs;
+  /** Called for each of its sequences; the first says what the request found in the cache. */
+  markScheduled(nowMs: number, numCachedTokens: number): void {
+    if (this.#times.scheduledMs !== 0) return;
+    this.#times.scheduledMs = nowMs;
+    this.#numCachedTokens = numCachedTokens;
   }
 
   addPromptLogprobs(rows: PromptLogprobs): void {
@@ -92,7 +99,7 @@ export class LiveRequest {
     this.#held.push({
       delta,
       promptLogprobs: null,
-      numCachedTokens: 0,
+      numCachedTokens: this.#numCachedTokens,
       times: { ...this.#times },
     });
     if (this.#promptLogprobs !== null) {
@@ -107,14 +114,20 @@ export class LiveRequest {
 }
 
 /** Sequence i draws from seed + i; the prompt is scored once, by the first. */
-function makeSequences(request: GenerateRequest, firstSeqId: number): SequenceInput[] {
+function makeSequences(
+  request: GenerateRequest,
+  firstSeqId: number,
+  blockHasher: BlockHasher | null,
+): SequenceInput[] {
   const { n, stop, includeStopStrInOutput, skipSpecialTokens, ...sampling } = request.sampling;
   const { seed, promptLogprobs } = sampling;
   const promptTokenIds = Int32Array.from(request.promptTokenIds);
+  const blockHashes = blockHasher?.chain(promptTokenIds, request.cacheSalt) ?? null;
   return Array.from({ length: n }, (_, i) => ({
     seqId: firstSeqId + i,
     promptTokenIds,
     priority: request.priority,
+    blockHashes: blockHashes?.fork() ?? null,
     sampling: {
       ...sampling,
       seed: seed === null ? null : seed + i,

@@ -18,6 +18,8 @@ export interface GenerateRequest {
   sampling: SamplingParams;
   /** Lower first under the priority policy. */
   priority: number;
+  /** Only requests with the same salt share cached prefixes; null is one for all that give none. */
+  cacheSalt: string | null;
   /** False leaves text empty: token ids only. */
   detokenize: boolean;
 }
@@ -51,6 +53,7 @@ export interface GenerateOutput {
   delta: SequenceDelta;
   /** Set on the first output of the request when prompt log-probabilities were asked for. */
   promptLogprobs: (TokenLogprobs | null)[] | null;
+  /** Prompt tokens whose keys and values were found, not computed; of the sequence that began first. */
   numCachedTokens: number;
   /** Milliseconds of the engine's clock: arrival, first schedule, first token, last token. */
   times: RequestTimes;

@@ -10,7 +10,7 @@ import type { GenerateRequest } from "./types.js";
  * @throws UcmError UCM_ERR_INVALID_REQUEST, UCM_ERR_CONTEXT_LENGTH or UCM_ERR_TOKENIZER.
  */
 export function checkGenerateRequest(
-  { promptTokenIds, sampling, detokenize }: GenerateRequest,
+  { promptTokenIds, sampling, cacheSalt, detokenize }: GenerateRequest,
   { model }: EngineConfig,
   tokenizer: Tokenizer | null,
 ): void {
@@ -26,6 +26,13 @@ export function checkGenerateRequest(
       "prompt",
     );
   }
+  // Text that UTF-8 cannot hold would be hashed as if it were other text, and share its blocks.
+  if (cacheSalt !== null && (cacheSalt === "" || hasLoneSurrogate(cacheSalt))) {
+    throw invalidField(
+      "Parameter 'cache_salt' must be a non-empty string of valid Unicode if provided.",
+      "cache_salt",
+    );
+  }
   if (sampling.stop.length > 0 && !detokenize) {
     throw invalidField(
       "stop strings are only supported when detokenize is True. Set detokenize=True to use stop.",
@@ -39,4 +46,8 @@ export function checkGenerateRequest(
         "ids only, or start it with its tokenizer.",
     );
   }
+}
+
+function hasLoneSurrogate(text: string): boolean {
+  return /\p{Surrogate}/u.test(text);
 }

@@ -1,16 +1,19 @@
 import { UcmError } from "../errors/index.js";
+import { PrefixIndex } from "./prefix-index.js";
 
 /** List end, and "not in the list". */
 const NONE = -1;
 
 /**
- * The blocks of the KV arena and who holds them. A block with a reference count of zero is in the
- * free list, which hands out the least recently freed block first (vLLM's LRU order), so that the
- * content of a freed block lives as long as it can.
+ * The blocks of the KV arena, who holds them, and what full ones hold. A block with a reference count
+ * of zero is in the free list. Blocks whose content nobody can find are handed out first, then the
+ * least recently freed (vLLM's LRU order), so that the content of a freed block lives as long as it
+ * can.
  */
 export class BlockPool {
   readonly numBlocks: number;
   readonly #refCounts: Int32Array;
+  readonly #index: PrefixIndex;
   /** Doubly linked free list: a block in the middle can be taken back in constant time. */
   readonly #previous: Int32Array;
   readonly #next: Int32Array;
@@ -21,6 +24,7 @@ export class BlockPool {
   constructor(numBlocks: number) {
     this.numBlocks = numBlocks;
     this.#refCounts = new Int32Array(numBlocks);
+    this.#index = new PrefixIndex(numBlocks);
     this.#previous = new Int32Array(numBlocks).fill(NONE);
     this.#next = new Int32Array(numBlocks).fill(NONE);
     for (let id = 0; id < numBlocks; id++) this.#append(id);
@@ -34,13 +38,17 @@ export class BlockPool {
     return this.numBlocks - this.#numFree;
   }
 
-  /** Takes `count` blocks with one reference each, or none at all: null when too few are free. */
+  /**
+   * Takes `count` blocks with one reference each, or none at all: null when too few are free. What
+   * they held is found no more.
+   */
   allocate(count: number): number[] | null {
     if (count > this.#numFree) return null;
     const blockIds: number[] = [];
     for (let i = 0; i < count; i++) {
       const blockId = this.#head;
       this.#unlink(blockId);
+      this.#index.remove(blockId);
       this.#refCounts[blockId] = 1;
       blockIds.push(blockId);
     }
@@ -65,8 +73,25 @@ export class BlockPool {
         throw new UcmError("UCM_ERR_INTERNAL", `Block ${blockId} was freed, but nobody holds it.`);
       }
       this.#refCounts[blockId]! -= 1;
-      if (this.#refCounts[blockId] === 0) this.#append(blockId);
+      if (this.#refCounts[blockId]! > 0) continue;
+      if (this.#index.has(blockId)) this.#append(blockId);
+      else this.#prepend(blockId);
     }
+  }
+
+  /** Names the content of a held block, which changes no more until the block is handed out anew. */
+  setHash(blockId: number, hash: string): void {
+    this.#index.add(blockId, hash);
+  }
+
+  /** Takes blocks out of the index whatever they hold; their holders keep them. */
+  forget(blockIds: readonly number[]): void {
+    for (const blockId of blockIds) this.#index.remove(blockId);
+  }
+
+  /** Blocks, held or free, for the longest run of the first `maxBlocks` hashes. */
+  findCached(hashes: readonly string[], maxBlocks: number): number[] {
+    return this.#index.find(hashes, maxBlocks);
   }
 
   /** Holders of a block; 0 is free. */
@@ -87,6 +112,15 @@ export class BlockPool {
     if (this.#tail === NONE) this.#head = blockId;
     else this.#next[this.#tail] = blockId;
     this.#tail = blockId;
+    this.#numFree += 1;
+  }
+
+  #prepend(blockId: number): void {
+    this.#previous[blockId] = NONE;
+    this.#next[blockId] = this.#head;
+    if (this.#head === NONE) this.#tail = blockId;
+    else this.#previous[this.#head] = blockId;
+    this.#head = blockId;
     this.#numFree += 1;
   }
 

@@ -1,10 +1,11 @@
 export type { SchedulingPolicy } from "./policy.js";
-export {
-  Scheduler,
-  type SchedulerConfig,
-  type SchedulerPlan,
-  type SchedulerStats,
-  type SequenceEvent,
-} from "./scheduler.js";
-export type { SequenceInput } from "./sequence.js";
+export { Scheduler } from "./scheduler.js";
+export type { BlockHashes, SequenceInput } from "./sequence.js";
 export type { SequenceFinish } from "./stop-check.js";
+export type {
+  SchedulerConfig,
+  SchedulerPlan,
+  SchedulerStats,
+  SequenceEvent,
+  StartedSequence,
+} from "./types.js";

@@ -1,53 +1,13 @@
 import { UcmError } from "../errors/index.js";
-import type { LogprobRows, StepMessage, StepResultMessage } from "../messages/index.js";
-import { BlockPool } from "./block-pool.js";
-import { type SchedulingPolicy, type SequenceOrder, sequenceOrders } from "./policy.js";
+import type { StepResultMessage } from "../messages/index.js";
+import { BlockManager } from "./block-manager.js";
+import { type SequenceOrder, sequenceOrders } from "./policy.js";
 import { Sequence, type SequenceInput } from "./sequence.js";
 import { StepBatch } from "./step-batch.js";
 import { matchSamples, type StepInFlight } from "./step-result.js";
-import { checkStop, type SequenceFinish } from "./stop-check.js";
+import { checkStop } from "./stop-check.js";
+import type { SchedulerConfig, SchedulerPlan, SchedulerStats, SequenceEvent } from "./types.js";
 import { WaitingQueue } from "./waiting-queue.js";
-
-export interface SchedulerConfig {
-  /** Tokens per block. */
-  readonly blockSize: number;
-  readonly numBlocks: number;
-  /** Tokens of prompt and output together. */
-  readonly maxModelLen: number;
-  readonly maxNumSeqs: number;
-  readonly maxNumBatchedTokens: number;
-  readonly enableChunkedPrefill: boolean;
-  /** Prefill tokens of one sequence per step at most; 0 is no limit. */
-  readonly longPrefillTokenThreshold: number;
-  readonly policy: SchedulingPolicy;
-  /** Sequences that may wait when maxNumSeqs others are there. */
-  readonly maxNumQueuedRequests: number;
-}
-
-/** One step, and what scheduling it did to the sequences. */
-export interface SchedulerPlan {
-  step: StepMessage;
-  /** Sequences that lost their blocks and wait again. */
-  preempted: number[];
-}
-
-/** A new token of a sequence, and whether it was the last. */
-export interface SequenceEvent {
-  seqId: number;
-  tokenId: number;
-  /** One position, when asked for. */
-  logprobs: LogprobRows | null;
-  finish: SequenceFinish | null;
-}
-
-export interface SchedulerStats {
-  running: number;
-  waiting: number;
-  usedBlocks: number;
-  numBlocks: number;
-  /** Preemptions since the start. */
-  numPreemptions: number;
-}
 
 /**
  * Decides what each step computes, as vLLM V1 does: no separate prefill and decode phases, running
@@ -60,7 +20,7 @@ export interface SchedulerStats {
 export class Scheduler {
   readonly #config: SchedulerConfig;
   readonly #order: SequenceOrder;
-  readonly #pool: BlockPool;
+  readonly #blocks: BlockManager;
   readonly #waiting: WaitingQueue;
   readonly #sequences = new Map<number, Sequence>();
   #running: Sequence[] = [];
@@ -87,7 +47,7 @@ export class Scheduler {
     }
     this.#config = config;
     this.#order = sequenceOrders[config.policy];
-    this.#pool = new BlockPool(config.numBlocks);
+    this.#blocks = new BlockManager(config);
     this.#waiting = new WaitingQueue(this.#order);
   }
 
@@ -129,29 +89,35 @@ export class Scheduler {
     if (batch.sequences.length === 0) {
       throw internal(
         `Nothing can be scheduled: ${this.#running.length} sequences run, ${this.#waiting.size} wait, ` +
-          `${this.#pool.numFree} of ${this.#pool.numBlocks} blocks are free.`,
+          `${this.#blocks.numFree} of ${this.#config.numBlocks} blocks are free.`,
       );
     }
     const step = batch.toMessage(++this.#numSteps, this.#finished);
+    const { preempted, started } = batch;
     batch.commit();
     this.#finished = [];
     this.#inFlight = { stepId: step.stepId, sequences: batch.sequences };
-    return { step, preempted: batch.preempted };
+    return { step, preempted, started };
   }
 
   /**
-   * Takes the result of the step in flight: appends the tokens, ends sequences (the failed ones too), frees their blocks.
-   * Tokens of sequences aborted meanwhile are dropped.
+   * Takes the result of the step in flight: lets the full blocks be found, appends the tokens, ends
+   * sequences (the failed ones too), frees their blocks. Tokens of sequences aborted meanwhile are
+   * dropped.
    * @throws UcmError UCM_ERR_WORKER when the result does not answer the step.
    */
   update(result: StepResultMessage): SequenceEvent[] {
     if (this.#inFlight === null) throw internal(`Step ${result.stepId} is not in flight.`);
+    const { sequences } = this.#inFlight;
     const samples = matchSamples(this.#inFlight, result);
     this.#inFlight = null;
-    for (const { seqId } of result.failed) this.abort(seqId);
+    for (const { seqId } of result.failed) this.#fail(seqId);
+    for (const sequence of sequences) {
+      if (sequence.status === "running") this.#blocks.index(sequence);
+    }
     const events: SequenceEvent[] = [];
     for (const [sequence, { seqId, tokenId, logprobs }] of samples) {
-      sequence.outputTokenIds.push(tokenId);
+      sequence.append(tokenId);
       const finish = checkStop(sequence, this.#config.maxModelLen);
       if (finish !== null) this.#end(sequence);
       events.push({ seqId, tokenId, logprobs, finish });
@@ -168,12 +134,16 @@ export class Scheduler {
   }
 
   stats(): SchedulerStats {
+    const { total, hitRate } = this.#blocks.stats;
     return {
       running: this.#running.length,
       waiting: this.#waiting.size,
-      usedBlocks: this.#pool.numUsed,
-      numBlocks: this.#pool.numBlocks,
+      usedBlocks: this.#blocks.numUsed,
+      numBlocks: this.#config.numBlocks,
       numPreemptions: this.#numPreemptions,
+      prefixCacheQueries: total.queries,
+      prefixCacheHits: total.hits,
+      prefixCacheHitRate: hitRate,
     };
   }
 
@@ -182,34 +152,41 @@ export class Scheduler {
       if (batch.budget === 0) break;
       if (sequence.status !== "running") continue; // preempted for one before it
       const numTokens = this.#chunkLength(sequence, batch.budget);
-      let newBlockIds = this.#allocate(sequence, numTokens);
+      let newBlockIds = this.#blocks.extend(sequence, numTokens);
       while (newBlockIds === null && sequence.status === "running") {
         this.#preempt(this.#worstRunning(), batch);
-        if (sequence.status === "running") newBlockIds = this.#allocate(sequence, numTokens);
+        if (sequence.status === "running") newBlockIds = this.#blocks.extend(sequence, numTokens);
       }
       // A sequence that had to preempt itself leaves its blocks to those after it. vLLM ends the step
       // here, which under the priority policy can leave it empty; under fcfs there is none after it.
       if (newBlockIds === null) continue;
-      batch.add(sequence, { numTokens, newBlockIds, resetBlockTable: false });
+      const filled = this.#blocks.filledBy(sequence, numTokens);
+      batch.add(sequence, { numTokens, newBlockIds, resetBlockTable: false, filled });
     }
   }
 
   #scheduleWaiting(batch: StepBatch): void {
-    const { maxNumSeqs, enableChunkedPrefill } = this.#config;
+    const { blockSize, maxNumSeqs, enableChunkedPrefill } = this.#config;
     while (batch.budget > 0 && this.#running.length < maxNumSeqs) {
       const sequence = this.#waiting.peek();
       if (sequence === undefined) break;
-      if (!enableChunkedPrefill && sequence.numTokens > batch.budget) break;
-      // All that is known of it must fit, not only this chunk: a sequence admitted by halves would be
-      // preempted before its first token, and its work with it (vLLM: scheduler_reserve_full_isl).
-      if (this.#blocksFor(sequence.numTokens) > this.#pool.numFree) break;
-      const numTokens = this.#chunkLength(sequence, batch.budget);
-      const newBlockIds = this.#allocate(sequence, numTokens);
-      if (newBlockIds === null) break;
+      const prefix = this.#blocks.findPrefix(sequence);
+      // A block that this step is about to fill is worth a step of waiting: requests with a common
+      // prefix that arrive together, and the n sequences of one request, compute it once.
+      if (prefix.missing !== null && batch.completes(prefix.missing)) break;
+      const numUncached = sequence.numTokens - prefix.blockIds.length * blockSize;
+      if (!enableChunkedPrefill && numUncached > batch.budget) break;
+      if (!this.#blocks.admit(sequence, prefix)) break;
       this.#waiting.remove(sequence);
       sequence.status = "running";
       this.#running.push(sequence);
-      batch.add(sequence, { numTokens, newBlockIds, resetBlockTable: true });
+      const numTokens = this.#chunkLength(sequence, batch.budget);
+      if (this.#blocks.extend(sequence, numTokens) === null) {
+        throw internal(`Sequence ${sequence.seqId} was admitted without the blocks it needs.`);
+      }
+      const filled = this.#blocks.filledBy(sequence, numTokens);
+      const newBlockIds = [...sequence.blockTable];
+      batch.add(sequence, { numTokens, newBlockIds, resetBlockTable: true, filled });
     }
   }
 
@@ -219,14 +196,6 @@ export class Scheduler {
     const limit =
       enableChunkedPrefill && longPrefillTokenThreshold > 0 ? longPrefillTokenThreshold : budget;
     return Math.min(sequence.numTokens - sequence.numComputedTokens, limit, budget);
-  }
-
-  /** Extends the block table for `numTokens` more tokens; null (and no change) when blocks lack. */
-  #allocate(sequence: Sequence, numTokens: number): number[] | null {
-    const needed = this.#blocksFor(sequence.numComputedTokens + numTokens);
-    const blockIds = this.#pool.allocate(needed - sequence.blockTable.length);
-    if (blockIds !== null) sequence.blockTable.push(...blockIds);
-    return blockIds;
   }
 
   #preempt(sequence: Sequence, batch: StepBatch): void {
@@ -242,6 +211,13 @@ export class Scheduler {
     return this.#running.reduce((worst, other) => (this.#order(worst, other) < 0 ? other : worst));
   }
 
+  #fail(seqId: number): void {
+    const sequence = this.#sequences.get(seqId);
+    if (sequence === undefined) return;
+    this.#blocks.distrust(sequence);
+    this.#end(sequence);
+  }
+
   #end(sequence: Sequence): void {
     if (sequence.status === "waiting") this.#waiting.remove(sequence);
     else this.#release(sequence);
@@ -253,12 +229,7 @@ export class Scheduler {
   /** Takes a running sequence out of the batch with all its blocks. */
   #release(sequence: Sequence): void {
     this.#running = this.#running.filter((other) => other !== sequence);
-    this.#pool.free(sequence.blockTable);
-    sequence.blockTable.length = 0;
-  }
-
-  #blocksFor(numTokens: number): number {
-    return Math.ceil(numTokens / this.#config.blockSize);
+    this.#blocks.release(sequence);
   }
 
   #assertFits({ promptTokenIds, sampling, seqId }: SequenceInput): void {

@@ -1,5 +1,16 @@
 import type { WorkerSampling } from "../messages/index.js";
 
+/**
+ * Names of what the full blocks of a sequence hold: two blocks with the same hash hold the same keys
+ * and values. It covers all tokens known of the sequence.
+ */
+export interface BlockHashes {
+  /** One per full block, in order. */
+  readonly hashes: readonly string[];
+  /** Adds the next token of the sequence. */
+  push(tokenId: number): void;
+}
+
 /** A sequence as it is handed to the scheduler. */
 export interface SequenceInput {
   /** Unique for the life of the scheduler. */
@@ -9,6 +20,8 @@ export interface SequenceInput {
   sampling: WorkerSampling;
   /** Lower first under the priority policy. */
   priority: number;
+  /** Of the prompt, for this sequence alone to extend; null keeps it away from the prefix cache. */
+  blockHashes: BlockHashes | null;
 }
 
 /**
@@ -23,14 +36,19 @@ export class Sequence {
   readonly promptTokenIds: Int32Array;
   readonly sampling: WorkerSampling;
   readonly priority: number;
+  readonly blockHashes: BlockHashes | null;
   /** Place in the order of arrival. */
   readonly arrival: number;
   readonly outputTokenIds: number[] = [];
   /** Block i holds the keys and values of tokens [i * blockSize, (i + 1) * blockSize). */
   readonly blockTable: number[] = [];
+  /** Blocks at the start of the table that the prefix index knows. */
+  numIndexedBlocks = 0;
   status: SequenceStatus = "waiting";
   /** Tokens whose keys and values are in the arena once the step in flight has returned. */
   numComputedTokens = 0;
+  /** Prompt tokens found in the cache at the first admission, null before it. */
+  numCachedTokens: number | null = null;
   /** The worker has its prompt and must be told when it ends. */
   knownToWorker = false;
 
@@ -39,7 +57,14 @@ export class Sequence {
     this.promptTokenIds = input.promptTokenIds;
     this.sampling = input.sampling;
     this.priority = input.priority;
+    this.blockHashes = input.blockHashes;
     this.arrival = arrival;
+  }
+
+  /** Adds a sampled token. */
+  append(tokenId: number): void {
+    this.outputTokenIds.push(tokenId);
+    this.blockHashes?.push(tokenId);
   }
 
   /** Prompt and output tokens known so far. */

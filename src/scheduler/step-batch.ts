@@ -1,16 +1,21 @@
 import type { StepMessage } from "../messages/index.js";
 import type { Sequence } from "./sequence.js";
+import type { StartedSequence } from "./types.js";
 
 interface BatchEntry {
   numTokens: number;
-  newBlockIds: number[];
+  newBlockIds: readonly number[];
   resetBlockTable: boolean;
+  /** Hashes of the blocks that it fills. */
+  filled: readonly string[];
 }
 
 /** The step that is being put together: what each sequence does, and the token budget left. */
 export class StepBatch {
   readonly preempted: number[] = [];
   readonly #entries = new Map<Sequence, BatchEntry>();
+  /** Hashes of blocks that are full after this step, of sequences whose prompt is then complete. */
+  readonly #completed = new Set<string>();
   #budget: number;
 
   constructor(budget: number) {
@@ -29,6 +34,13 @@ export class StepBatch {
   add(sequence: Sequence, entry: BatchEntry): void {
     this.#entries.set(sequence, entry);
     this.#budget -= entry.numTokens;
+    const isDue = sequence.numComputedTokens + entry.numTokens === sequence.numTokens;
+    if (isDue) for (const hash of entry.filled) this.#completed.add(hash);
+  }
+
+  /** Whether the step completes a prompt with this block, so that it can be shared in the next. */
+  completes(hash: string): boolean {
+    return this.#completed.has(hash);
   }
 
   /** Notes a preemption; a sequence already in the batch leaves it and gives its tokens back. */
@@ -36,6 +48,17 @@ export class StepBatch {
     this.preempted.push(sequence.seqId);
     this.#budget += this.#entries.get(sequence)?.numTokens ?? 0;
     this.#entries.delete(sequence);
+  }
+
+  /** Those that the workers do not know yet; to be read before commit(). */
+  get started(): StartedSequence[] {
+    return this.sequences
+      .filter(({ knownToWorker }) => !knownToWorker)
+      .map(({ seqId, promptTokenIds, numCachedTokens }) => ({
+        seqId,
+        promptLength: promptTokenIds.length,
+        numCachedTokens: numCachedTokens ?? 0,
+      }));
   }
 
   /** The message for the workers, from the sequences' state before this step. */

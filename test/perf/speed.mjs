@@ -37,7 +37,14 @@ function randomPrompt(length) {
 /** Time to first token and mean time per further token of one greedy request, ms. */
 async function measure(engine, promptTokenIds, maxTokens) {
   const sampling = { ...defaultSamplingParams, temperature: 0, ignoreEos: true, maxTokens };
-  const request = { requestId: "perf", promptTokenIds, sampling, priority: 0, detokenize: false };
+  const request = {
+    requestId: "perf",
+    promptTokenIds,
+    sampling,
+    priority: 0,
+    cacheSalt: null,
+    detokenize: false,
+  };
   let times;
   for await (const output of engine.generate(request)) times = output.times;
   return {

@@ -79,9 +79,7 @@ export const acceptedFlags: FlagTable = {
     "calculate-kv-scales": ["bool", false],
     "kv-sharing-fast-prefill": ["bool", false],
   }),
-  ...idleFlags("CacheConfig", "accepted", "this version keeps no prefix cache", {
-    "enable-prefix-caching": ["bool", null, false],
-    "prefix-caching-hash-algo": ["string", "sha256", "sha256_cbor"],
+  ...idleFlags("CacheConfig", "accepted", "prefixes match by whole blocks", {
     "prefix-match-unit": "int",
   }),
   ...idleFlags("OffloadConfig", "accepted", "weights are in host memory already", {

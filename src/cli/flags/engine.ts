@@ -1,3 +1,4 @@
+import { hashAlgorithmNames } from "../../config/prefix-caching.js";
 import { flagsOf } from "./spec.js";
 
 const cache = flagsOf("CacheConfig");
@@ -35,6 +36,15 @@ export const engineFlags = {
     ["auto", "float32", "bfloat16", "float16"],
     "auto",
     "Storage format of keys and values: auto is the checkpoint's.",
+  ),
+  "enable-prefix-caching": cache.bool(
+    true,
+    "Keep full blocks after their request and compute no prefix that they hold again.",
+  ),
+  "prefix-caching-hash-algo": cache.choice(
+    hashAlgorithmNames,
+    null,
+    "Hash that names blocks. Default, and the only one in effect: sha256_cbor.",
   ),
   "max-num-seqs": scheduler.int(null, "Sequences that run at the same time. Default: 256.", {
     min: 1,

@@ -57,6 +57,7 @@ async function startRun(
     promptTokenIds,
     sampling: buildSamplingParams(body.sampling, context.model, promptTokenIds.length),
     priority: body.priority ?? 0,
+    cacheSalt: body.cache_salt ?? null,
     detokenize: true,
   };
   return new GenerationRun(context.engine, [request], signal);

@@ -62,6 +62,7 @@ function startRun(
       tokenIds.length,
     ),
     priority: body.priority ?? 0,
+    cacheSalt: body.cache_salt ?? null,
     detokenize: context.tokenizer !== null,
   }));
   return new GenerationRun(context.engine, requests, signal);

@@ -18,6 +18,7 @@ function resultOf(index: number, ...texts: string[]): PromptResult {
         promptTokenIds: [1, 2, 3],
         sampling: { ...defaultSamplingParams },
         priority: 0,
+        cacheSalt: null,
         detokenize: true,
       },
     },

@@ -55,6 +55,8 @@ const defaults: Omit<EngineOptions, "model"> = {
   tensorParallelSize: 1,
   cpuCoresPerWorker: null,
   kvTransferConfig: null,
+  enablePrefixCaching: true,
+  prefixCachingHashAlgo: null,
 };
 
 const machine = { availableBytes: 8 * 2 ** 30, cores: 3 };

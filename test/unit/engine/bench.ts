@@ -32,7 +32,15 @@ export function makeConfig(
       seed: 0,
       ...changes.model,
     },
-    cache: { blockSize: 4, kvDtype: "float32", numBlocks: 64, kvBytes: 0, ...changes.cache },
+    cache: {
+      blockSize: 4,
+      kvDtype: "float32",
+      numBlocks: 64,
+      kvBytes: 0,
+      enablePrefixCaching: true,
+      blockHashSeed: null,
+      ...changes.cache,
+    },
     scheduler: {
       maxNumSeqs: 8,
       maxNumBatchedTokens: 16,
@@ -87,6 +95,7 @@ export function makeRequest(
     promptTokenIds: [1, 2, 3],
     sampling: { ...defaultSamplingParams, ...sampling },
     priority: 0,
+    cacheSalt: null,
     detokenize: true,
     ...changes,
   };

@@ -37,7 +37,7 @@ describe("LiveRequest", () => {
   it("keeps outputs until the prompt's log-probabilities can go with the first", async () => {
     const live = new LiveRequest(
       makeRequest({ n: 2, promptLogprobs: 0, maxTokens: 1 }, { promptTokenIds: [1, 2] }),
-      { firstSeqId: 10, tokenizer: null, arrivalMs: 0, onCancel: () => {} },
+      { firstSeqId: 10, tokenizer: null, blockHasher: null, arrivalMs: 0, onCancel: () => {} },
     );
     const finish = { reason: "length", stopReason: null } as const;
     live.addToken({ seqId: 11, tokenId: 4, logprobs: null, finish }, 1);

@@ -31,7 +31,14 @@ function configFor(behaviour: string): EngineConfig {
       maxLogprobs: 20,
       seed: 0,
     },
-    cache: { blockSize: 16, kvDtype: "float32", numBlocks: 8, kvBytes: 1024 },
+    cache: {
+      blockSize: 16,
+      kvDtype: "float32",
+      numBlocks: 8,
+      kvBytes: 1024,
+      enablePrefixCaching: true,
+      blockHashSeed: null,
+    },
     scheduler: {
       maxNumSeqs: 2,
       maxNumBatchedTokens: 32,

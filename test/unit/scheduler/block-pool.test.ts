@@ -16,9 +16,48 @@ describe("BlockPool", () => {
     const pool = new BlockPool(6);
     const first = pool.allocate(3)!;
     const second = pool.allocate(2)!;
+    for (const blockId of [...first, ...second]) pool.setHash(blockId, `hash ${blockId}`);
     pool.free(second);
     pool.free(first);
     expect(pool.allocate(6)).toEqual([5, 4, 3, 2, 1, 0]);
+  });
+
+  it("reuses blocks that hold nothing to be found before all others", () => {
+    const pool = new BlockPool(4);
+    const table = pool.allocate(4)!;
+    pool.setHash(0, "a");
+    pool.setHash(2, "b");
+    pool.free(table);
+    expect(pool.allocate(4)).toEqual([1, 3, 2, 0]);
+  });
+
+  it("finds a block by its hash, held or free, until it is handed out anew", () => {
+    const pool = new BlockPool(3);
+    const [first, second] = pool.allocate(2) as [number, number];
+    pool.setHash(first, "a");
+    pool.setHash(second, "b");
+    expect(pool.findCached(["a", "b", "c"], 3)).toEqual([first, second]);
+    expect(pool.findCached(["a", "b"], 1)).toEqual([first]);
+    expect(pool.findCached(["c", "b"], 2)).toEqual([]);
+    pool.free([first, second]);
+    expect(pool.findCached(["a", "b"], 2)).toEqual([first, second]);
+    expect(pool.allocate(2)).toEqual([2, second]);
+    expect(pool.findCached(["a", "b"], 2)).toEqual([first]);
+    pool.touch([first]);
+    expect(pool.numFree).toBe(0);
+  });
+
+  it("keeps two blocks of the same content, and finds one when the other has gone", () => {
+    const pool = new BlockPool(2);
+    for (const blockId of pool.allocate(2)!) pool.setHash(blockId, "a");
+    expect(pool.findCached(["a"], 1)).toEqual([0]);
+    pool.free([0]);
+    pool.allocate(1);
+    expect(pool.findCached(["a"], 1)).toEqual([1]);
+    pool.forget([1]);
+    expect(pool.findCached(["a"], 1)).toEqual([]);
+    expect(() => pool.setHash(1, "b")).not.toThrow();
+    expect(() => pool.setHash(1, "c")).toThrow("Block 1 is in the prefix index already.");
   });
 
   it("keeps a shared block until its last holder lets go", () => {
@@ -40,7 +79,7 @@ describe("BlockPool", () => {
     expect(pool.allocate(2)).toEqual([1, 3]);
     expect(pool.numFree).toBe(0);
     pool.free([0, 2]);
-    expect(pool.allocate(2)).toEqual([2, 0]);
+    expect(pool.allocate(2)).toEqual([0, 2]);
   });
 
   it("refuses to free what nobody holds, and ids outside the pool", () => {

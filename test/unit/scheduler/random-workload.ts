@@ -1,3 +1,4 @@
+import type { BlockHasher } from "../../../src/kvcache/index.js";
 import { defaultSamplingParams, type WorkerSampling } from "../../../src/messages/index.js";
 import type { SchedulerConfig, SequenceInput } from "../../../src/scheduler/index.js";
 import { nextToken } from "./simulated-worker.js";
@@ -17,7 +18,10 @@ export function seededRandom(seed: number): RandomInt {
   };
 }
 
-/** Small enough that blocks run out all the time, large enough for any one sequence. */
+/**
+ * Large enough for any one sequence; half of the pools are so small that blocks run out all the
+ * time, half so large that what was cached stays for a while.
+ */
 export function randomConfig(random: RandomInt, policy: "fcfs" | "priority"): SchedulerConfig {
   const blockSize = random(1, 8);
   const maxModelLen = random(4, 60);
@@ -25,7 +29,7 @@ export function randomConfig(random: RandomInt, policy: "fcfs" | "priority"): Sc
   const enableChunkedPrefill = random(0, 3) > 0;
   return {
     blockSize,
-    numBlocks: smallestPool + random(0, smallestPool),
+    numBlocks: smallestPool + random(0, smallestPool * (random(0, 1) === 0 ? 9 : 1)),
     maxModelLen,
     maxNumSeqs: random(1, 12),
     maxNumBatchedTokens: enableChunkedPrefill ? random(1, 40) : maxModelLen + random(0, 20),
@@ -36,11 +40,47 @@ export function randomConfig(random: RandomInt, policy: "fcfs" | "priority"): Sc
   };
 }
 
-export function randomInput(
+/** Prompts that have much in common: with a few texts, and with what was said before. */
+export class PromptMaker {
+  readonly #random: RandomInt;
+  readonly #texts: number[][];
+
+  constructor(random: RandomInt, longest: number) {
+    this.#random = random;
+    this.#texts = Array.from({ length: 3 }, () => this.#fresh(longest));
+  }
+
+  /** Part of a text that is there, then tokens of its own. */
+  make(length: number): Int32Array<ArrayBuffer> {
+    const text = this.#texts[this.#random(0, this.#texts.length - 1)]!;
+    const longest = Math.min(length, text.length);
+    const shared = text.slice(0, this.#random(0, 1) === 0 ? longest : this.#random(0, longest));
+    return Int32Array.from([...shared, ...this.#fresh(length - shared.length)]);
+  }
+
+  /** Later prompts may begin like this one. */
+  remember(tokenIds: number[]): void {
+    this.#texts.push(tokenIds);
+    if (this.#texts.length > 6) this.#texts.splice(3, 1);
+  }
+
+  #fresh(length: number): number[] {
+    return Array.from({ length }, () => this.#random(0, VOCAB_SIZE - 1));
+  }
+}
+
+/** A sequence to schedule, and what keeps its blocks apart. */
+export interface RandomSequence {
+  input: SequenceInput;
+  salt: string | null;
+}
+
+export function randomSequence(
   random: RandomInt,
   seqId: number,
   { maxModelLen }: SchedulerConfig,
-): SequenceInput {
+  { prompts, hasher }: { prompts: PromptMaker; hasher: BlockHasher | null },
+): RandomSequence {
   const longestPrompt = random(0, 1) === 0 ? maxModelLen - 1 : Math.ceil(maxModelLen / 4);
   const promptLength = random(1, longestPrompt);
   const maxTokens = random(1, maxModelLen - promptLength);
@@ -51,13 +91,12 @@ export function randomInput(
     eosTokenIds: [0, 1].slice(0, random(0, 2)),
     stopTokenIds: random(0, 3) === 0 ? [random(0, 5)] : [],
     ignoreEos: random(0, 1) === 0,
+    promptLogprobs: random(0, 9) === 0 ? 0 : null,
   };
-  return {
-    seqId,
-    promptTokenIds: Int32Array.from({ length: promptLength }, () => random(0, VOCAB_SIZE - 1)),
-    sampling,
-    priority: random(-2, 2),
-  };
+  const promptTokenIds = prompts.make(promptLength);
+  const salt = [null, null, null, "a", "b"][random(0, 4)]!;
+  const blockHashes = hasher?.chain(promptTokenIds, salt) ?? null;
+  return { salt, input: { seqId, promptTokenIds, sampling, priority: random(-2, 2), blockHashes } };
 }
 
 /** What a sequence must produce, whatever shares the machine with it: written apart from the code. */

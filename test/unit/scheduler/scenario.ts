@@ -5,6 +5,7 @@ import {
   Scheduler,
   type SchedulerConfig,
   type SequenceEvent,
+  type StartedSequence,
 } from "../../../src/scheduler/index.js";
 
 /** A roomy scheduler; tests narrow what they are about. */
@@ -27,7 +28,13 @@ export function makeInput(
   priority = 0,
 ): SequenceInput {
   const promptTokenIds = Int32Array.from({ length: promptLength }, (_, i) => 1000 + i);
-  return { seqId, promptTokenIds, sampling: { ...defaultSamplingParams, ...sampling }, priority };
+  return {
+    seqId,
+    promptTokenIds,
+    sampling: { ...defaultSamplingParams, ...sampling },
+    priority,
+    blockHashes: null,
+  };
 }
 
 /** What a step does, short enough to compare: "seqId:from+count", "!" where the table starts anew. */
@@ -43,6 +50,7 @@ export class Scenario {
   readonly #numTokens = new Map<number, number>();
   #step: StepMessage | null = null;
   preempted: number[] = [];
+  started: StartedSequence[] = [];
 
   constructor(config: Partial<SchedulerConfig> = {}) {
     this.scheduler = new Scheduler({ ...roomyConfig, ...config });
@@ -60,6 +68,7 @@ export class Scenario {
     const plan = this.scheduler.schedule();
     this.#step = plan.step;
     this.preempted = plan.preempted;
+    this.started = plan.started;
     return plan.step;
   }
 

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, expect, it } from "vitest";
 import type { UcmError } from "../../../src/errors/index.js";
+import { BlockHasher } from "../../../src/kvcache/index.js";
+import type { StepResultMessage } from "../../../src/messages/index.js";
 import {
   Scheduler,
   type SchedulerConfig,
@@ -10,15 +12,16 @@ import {
 } from "../../../src/scheduler/index.js";
 import {
   expectedOutput,
+  PromptMaker,
   type RandomInt,
   randomConfig,
-  randomInput,
+  randomSequence,
   seededRandom,
   VOCAB_SIZE,
 } from "./random-workload.js";
 import { SimulatedWorker } from "./simulated-worker.js";
 
-const TRIALS = 200;
+const TRIALS = 400;
 const SEQUENCES_PER_TRIAL = 40;
 
 /** Drives a scheduler and a worker with random arrivals and aborts, and keeps its own books. */
@@ -27,6 +30,9 @@ class Trial {
   readonly #random: RandomInt;
   readonly #scheduler: Scheduler;
   readonly #worker: SimulatedWorker;
+  readonly #hasher: BlockHasher | null;
+  readonly #prompts: PromptMaker;
+  readonly #salts = new Map<number, string | null>();
   readonly #inputs = new Map<number, SequenceInput>();
   readonly #waiting = new Set<number>();
   readonly #running = new Set<number>();
@@ -36,13 +42,23 @@ class Trial {
   readonly firstScheduled: number[] = [];
   numSteps = 0;
   numRefused = 0;
+  numHits = 0;
+  numShared = 0;
+  #numQueries = 0;
   #nextSeqId = 0;
 
   constructor(seed: number, policy: "fcfs" | "priority") {
     this.#random = seededRandom(seed);
     this.#config = randomConfig(this.#random, policy);
     this.#scheduler = new Scheduler(this.#config);
-    this.#worker = new SimulatedWorker({ ...this.#config, vocabSize: VOCAB_SIZE });
+    const { blockSize, maxModelLen } = this.#config;
+    this.#prompts = new PromptMaker(this.#random, maxModelLen);
+    this.#hasher = seed % 5 === 0 ? null : new BlockHasher({ blockSize, seed: null });
+    this.#worker = new SimulatedWorker({
+      ...this.#config,
+      vocabSize: VOCAB_SIZE,
+      saltOf: (seqId) => this.#salts.get(seqId)!,
+    });
   }
 
   get numAccepted(): number {
@@ -68,14 +84,16 @@ class Trial {
       const plan = this.#scheduler.schedule();
       this.#checkPlan(plan);
       this.#worker.begin(plan.step);
-      this.#checkBlocks();
+      this.#checkBlocks(plan);
       this.#disturb();
       assert.throws(() => this.#scheduler.schedule(), /still in flight/);
-      this.#checkEvents(this.#scheduler.update(this.#worker.finish()));
+      this.#checkEvents(this.#scheduler.update(this.#failSome(this.#worker.finish())));
       this.numSteps += 1;
       assert.ok(this.numSteps <= this.maxSteps, "every step moves on");
     }
     this.#checkStats({ running: 0, waiting: 0, usedBlocks: 0 });
+    const { prefixCacheQueries, prefixCacheHits } = this.#scheduler.stats();
+    assert.deepEqual([prefixCacheQueries, prefixCacheHits], [this.#numQueries, this.numHits]);
   }
 
   /** Arrivals and aborts, as they come between steps and during one. */
@@ -86,15 +104,21 @@ class Trial {
     if (live.length === 0 || this.#random(0, 9) > 0) return;
     const seqId = live[this.#random(0, live.length - 1)]!;
     const before = this.#scheduler.stats().usedBlocks;
-    const held = this.#running.has(seqId) ? this.#worker.blockTable(seqId).length : 0;
+    const others = this.#heldBy([...this.#running].filter((other) => other !== seqId));
+    const alone = this.#heldBy(this.#running.has(seqId) ? [seqId] : []).filter(
+      (blockId) => !others.includes(blockId),
+    ).length;
     assert.equal(this.#scheduler.abort(seqId), true);
     assert.equal(this.#scheduler.abort(seqId), false);
-    assert.equal(this.#scheduler.stats().usedBlocks, before - held);
+    assert.equal(this.#scheduler.stats().usedBlocks, before - alone);
     this.#end(seqId, "abort");
   }
 
   #arrive(): void {
-    const input = randomInput(this.#random, this.#nextSeqId++, this.#config);
+    const seqId = this.#nextSeqId++;
+    const made = { prompts: this.#prompts, hasher: this.#hasher };
+    const { input, salt } = randomSequence(this.#random, seqId, this.#config, made);
+    this.#salts.set(seqId, salt);
     const { maxNumSeqs, maxNumQueuedRequests } = this.#config;
     const isFull = this.#waiting.size + this.#running.size >= maxNumSeqs + maxNumQueuedRequests;
     try {
@@ -111,7 +135,21 @@ class Trial {
     this.#outputs.set(input.seqId, []);
   }
 
-  #checkPlan({ step, preempted }: SchedulerPlan): void {
+  /** Now and then the worker finds no token for a sequence. */
+  #failSome(result: StepResultMessage): StepResultMessage {
+    const error = { code: "UCM_ERR_INTERNAL" as const, message: "damaged", param: null };
+    const failed = result.sampled.filter(() => this.#random(0, 199) === 0);
+    for (const { seqId } of failed) {
+      if (this.#running.has(seqId)) this.#end(seqId, "failed");
+    }
+    return {
+      ...result,
+      sampled: result.sampled.filter((sample) => !failed.includes(sample)),
+      failed: failed.map(({ seqId }) => ({ seqId, error })),
+    };
+  }
+
+  #checkPlan({ step, preempted, started }: SchedulerPlan): void {
     const { maxNumBatchedTokens, maxNumSeqs, enableChunkedPrefill } = this.#config;
     for (const seqId of preempted) {
       assert.equal(this.#running.delete(seqId), true);
@@ -130,28 +168,60 @@ class Trial {
     for (const seqId of continued) assert.equal(this.#running.has(seqId), true);
     for (const seqId of admitted) this.#running.add(seqId);
     this.firstScheduled.push(...step.newSequences.map((s) => s.seqId));
+    this.#checkStarted(step, started);
 
     const total = step.scheduled.reduce((sum, s) => sum + s.numTokens, 0);
     assert.ok(total <= maxNumBatchedTokens, "token budget");
     assert.ok(this.#running.size <= maxNumSeqs, "sequences in a batch");
-    for (const { seqId, numTokens } of step.scheduled) {
+    for (const { seqId, numTokens, numComputedTokens } of step.scheduled) {
       const known =
         this.#inputs.get(seqId)!.promptTokenIds.length + this.#outputs.get(seqId)!.length;
       const limit = this.#config.longPrefillTokenThreshold || maxNumBatchedTokens;
       if (enableChunkedPrefill) assert.ok(numTokens <= limit, "chunk length");
-      else if (admitted.includes(seqId)) assert.equal(numTokens, known);
+      else if (admitted.includes(seqId)) assert.equal(numComputedTokens + numTokens, known);
     }
   }
 
-  /** No block belongs to two sequences, and the scheduler counts the blocks that are held. */
-  #checkBlocks(): void {
-    const held = [...this.#running].flatMap((seqId) => this.#worker.blockTable(seqId));
-    assert.equal(new Set(held).size, held.length);
+  /** What is new to the worker is told with the tokens that it need not compute. */
+  #checkStarted(step: SchedulerPlan["step"], started: SchedulerPlan["started"]): void {
+    const expected = step.newSequences.map(({ seqId, promptTokenIds }) => {
+      const { numComputedTokens } = step.scheduled.find((s) => s.seqId === seqId)!;
+      return { seqId, promptLength: promptTokenIds.length, numCachedTokens: numComputedTokens };
+    });
+    assert.deepEqual(started, expected);
+    for (const { promptLength, numCachedTokens } of started) {
+      assert.ok(numCachedTokens < promptLength, "the last token is computed");
+      this.numHits += numCachedTokens;
+    }
+    for (const { sampling, promptTokenIds } of step.newSequences) {
+      const looksUp = this.#hasher !== null && sampling.promptLogprobs === null;
+      if (looksUp) this.#numQueries += promptTokenIds.length;
+    }
+  }
+
+  /** Who writes a block has it alone, and the scheduler counts the blocks that are held. */
+  #checkBlocks({ step }: SchedulerPlan): void {
+    const { blockSize } = this.#config;
+    const held = this.#heldBy(this.#running);
+    const holders = new Map<number, number>();
+    for (const blockId of held) holders.set(blockId, (holders.get(blockId) ?? 0) + 1);
+    for (const { seqId, numComputedTokens } of step.scheduled) {
+      const table = this.#worker.blockTable(seqId);
+      for (const blockId of table.slice(Math.floor(numComputedTokens / blockSize))) {
+        assert.equal(holders.get(blockId), 1, `block ${blockId} is written by ${seqId}`);
+      }
+    }
+    this.numShared += held.length - holders.size;
     this.#checkStats({
-      usedBlocks: held.length,
+      usedBlocks: holders.size,
       running: this.#running.size,
       waiting: this.#waiting.size,
     });
+  }
+
+  /** Blocks of running sequences, as often as they are held. */
+  #heldBy(seqIds: Iterable<number>): number[] {
+    return [...seqIds].flatMap((seqId) => this.#worker.blockTable(seqId));
   }
 
   #checkStats(expected: Pick<SchedulerStats, "running" | "waiting" | "usedBlocks">): void {
@@ -167,6 +237,8 @@ class Trial {
       const expected = expectedOutput(this.#inputs.get(seqId)!);
       assert.deepEqual({ tokenIds: this.#outputs.get(seqId), finish }, expected);
       this.#end(seqId, finish.reason);
+      const { promptTokenIds } = this.#inputs.get(seqId)!;
+      this.#prompts.remember([...promptTokenIds, ...expected.tokenIds]);
     }
   }
 
@@ -192,8 +264,8 @@ class Trial {
 }
 
 describe.each(["fcfs", "priority"] as const)("random requests under %s", (policy) => {
-  it(`${TRIALS * SEQUENCES_PER_TRIAL} requests: right tokens, one end each, no block lost`, () => {
-    const seen = { endings: 0, refused: 0, preemptions: 0 };
+  it(`${TRIALS * SEQUENCES_PER_TRIAL} requests: right tokens, one end each, no block lost, no wrong one shared`, () => {
+    const seen = { endings: 0, refused: 0, preemptions: 0, hits: 0, shared: 0 };
     const reasons = new Set<string>();
     for (let seed = 1; seed <= TRIALS; seed++) {
       const trial = new Trial(seed, policy);
@@ -213,12 +285,16 @@ describe.each(["fcfs", "priority"] as const)("random requests under %s", (policy
       seen.endings += ended.length;
       seen.refused += trial.numRefused;
       seen.preemptions += trial.numPreemptions;
+      seen.hits += trial.numHits;
+      seen.shared += trial.numShared;
       for (const { how } of trial.endings) reasons.add(how);
     }
     // The trials are worth something only if they go where it hurts.
-    expect([...reasons].sort()).toEqual(["abort", "length", "stop"]);
+    expect([...reasons].sort()).toEqual(["abort", "failed", "length", "stop"]);
     expect(seen.endings).toBeGreaterThan(5000);
     expect(seen.refused).toBeGreaterThan(100);
     expect(seen.preemptions).toBeGreaterThan(1000);
+    expect(seen.hits).toBeGreaterThan(5000);
+    expect(seen.shared).toBeGreaterThan(1000);
   });
 });

@@ -7,22 +7,28 @@ import type {
 interface WorkerSequence {
   promptLength: number;
   tokenIds: number[];
+  /** Element p stands for the salt and tokens 0 to p: all that keys and values at p depend on. */
+  contents: number[];
   sampling: WorkerSampling;
   blockTable: number[];
   numComputed: number;
 }
 
-/** What a slot of the arena holds: the keys and values of a token at a position of a sequence. */
+/** What a slot of the arena holds: the keys and values of a token after certain others. */
 interface Slot {
+  /** Who wrote it; others may read it. */
   seqId: number;
   position: number;
   tokenId: number;
+  content: number;
 }
 
 export interface WorkerShape {
   blockSize: number;
   numBlocks: number;
   vocabSize: number;
+  /** What a sequence shares its cached blocks under, null for nothing. */
+  saltOf?: (seqId: number) => string | null;
 }
 
 /** The next token after all known ones. */
@@ -30,8 +36,9 @@ export type NextToken = (tokenIds: readonly number[], promptLength: number) => n
 
 /**
  * A worker whose arena holds facts instead of numbers. It trusts nothing: it refuses a step that
- * breaks the protocol, and before it samples it reads back every position of the sequence, so that a
- * block that was shared wrongly, reused too early or not recomputed is found.
+ * breaks the protocol, reads what it is told is computed already, and before it samples it reads back
+ * every position of the sequence, so that a block that was shared wrongly, reused too early or not
+ * recomputed is found.
  */
 export class SimulatedWorker {
   readonly #shape: WorkerShape;
@@ -73,14 +80,16 @@ export class SimulatedWorker {
     }
     for (const { seqId, promptTokenIds, sampling } of step.newSequences) {
       assert(!this.#sequences.has(seqId) && !this.#forgotten.has(seqId), `${seqId} is new`);
-      const tokenIds = [...promptTokenIds];
-      this.#sequences.set(seqId, {
-        promptLength: tokenIds.length,
-        tokenIds,
+      const sequence: WorkerSequence = {
+        promptLength: promptTokenIds.length,
+        tokenIds: [],
+        contents: [],
         sampling,
         blockTable: [],
         numComputed: 0,
-      });
+      };
+      this.#sequences.set(seqId, sequence);
+      for (const tokenId of promptTokenIds) this.#append(seqId, sequence, tokenId);
     }
     const seqIds = step.scheduled.map(({ seqId }) => seqId);
     assert(seqIds.length > 0 && new Set(seqIds).size === seqIds.length, "each sequence once");
@@ -117,7 +126,12 @@ export class SimulatedWorker {
     assert(sequence !== undefined, `scheduled ${seqId} is known`);
     if (resetBlockTable) {
       sequence.blockTable = [];
-      sequence.numComputed = 0;
+      sequence.numComputed = numComputedTokens;
+      assert(numComputedTokens % blockSize === 0, `${seqId}: hits are whole blocks`);
+      assert(
+        numComputedTokens === 0 || sequence.sampling.promptLogprobs === null,
+        `${seqId}: all of a prompt to be scored is computed`,
+      );
     }
     assert(sequence.numComputed === numComputedTokens, `${seqId}: computed ${numComputedTokens}`);
     const end = numComputedTokens + numTokens;
@@ -126,30 +140,47 @@ export class SimulatedWorker {
     assert(sequence.blockTable.length === Math.ceil(end / blockSize), `${seqId}: a block for each`);
     assert(new Set(sequence.blockTable).size === sequence.blockTable.length, `${seqId}: no double`);
     for (const id of newBlockIds) assert(id >= 0 && id < numBlocks, `block ${id} exists`);
+    if (resetBlockTable) this.#read(seqId, sequence, numComputedTokens);
   }
 
   #write(seqId: number, numTokens: number): void {
     const sequence = this.#sequences.get(seqId)!;
     for (let i = 0; i < numTokens; i++) {
       const position = sequence.numComputed++;
-      const tokenId = sequence.tokenIds[position]!;
-      this.#arena[this.#slot(sequence, position)] = { seqId, position, tokenId };
+      this.#arena[this.#slot(sequence, position)] = {
+        seqId,
+        position,
+        tokenId: sequence.tokenIds[position]!,
+        content: sequence.contents[position]!,
+      };
     }
+  }
+
+  /** The first `length` tokens as the arena has them. */
+  #read(seqId: number, sequence: WorkerSequence, length: number): number[] {
+    return sequence.tokenIds.slice(0, length).map((tokenId, position) => {
+      const slot = this.#arena[this.#slot(sequence, position)];
+      const isRight =
+        slot?.position === position &&
+        slot.tokenId === tokenId &&
+        slot.content === sequence.contents[position];
+      assert(isRight, `${seqId} reads ${JSON.stringify(slot)} at position ${position}`);
+      return slot.tokenId;
+    });
   }
 
   #sample(seqId: number): number {
     const sequence = this.#sequences.get(seqId)!;
-    const read = sequence.tokenIds.map((tokenId, position) => {
-      const slot = this.#arena[this.#slot(sequence, position)];
-      assert(
-        slot?.seqId === seqId && slot.position === position && slot.tokenId === tokenId,
-        `${seqId} reads ${JSON.stringify(slot)} at position ${position}`,
-      );
-      return slot.tokenId;
-    });
+    const read = this.#read(seqId, sequence, sequence.tokenIds.length);
     const tokenId = this.#nextToken(read, sequence.promptLength);
-    sequence.tokenIds.push(tokenId);
+    this.#append(seqId, sequence, tokenId);
     return tokenId;
+  }
+
+  #append(seqId: number, { tokenIds, contents }: WorkerSequence, tokenId: number): void {
+    const before = contents.at(-1) ?? hashText(this.#shape.saltOf?.(seqId) ?? "");
+    tokenIds.push(tokenId);
+    contents.push(mix(before, tokenId));
   }
 
   #slot({ blockTable }: WorkerSequence, position: number): number {
@@ -158,11 +189,18 @@ export class SimulatedWorker {
   }
 }
 
-/** The token that follows, a function of all before it (FNV-1a). */
+/** One step of FNV-1a. */
+function mix(hash: number, value: number): number {
+  return Math.imul(hash ^ value, 0x01000193) >>> 0;
+}
+
+function hashText(text: string): number {
+  return [...Buffer.from(text)].reduce(mix, 0x811c9dc5);
+}
+
+/** The token that follows, a function of all before it. */
 export function nextToken(tokenIds: readonly number[], vocabSize: number): number {
-  let hash = 0x811c9dc5;
-  for (const tokenId of tokenIds) hash = Math.imul(hash ^ tokenId, 0x01000193) >>> 0;
-  return hash % vocabSize;
+  return tokenIds.reduce(mix, 0x811c9dc5) % vocabSize;
 }
 
 function assert(condition: boolean, what: string): asserts condition {

@@ -61,7 +61,11 @@ describe("the prompt", () => {
 
 describe("the answer in one piece", () => {
   it("has every field of vLLM's", async () => {
-    const { status, body } = await server.ask(PATH, { messages, max_completion_tokens: 9 });
+    const { status, body } = await server.ask(PATH, {
+      messages,
+      max_completion_tokens: 9,
+      cache_salt: "never seen before",
+    });
     expect(status).toBe(200);
     expect(body.id).toMatch(/^chatcmpl-[0-9a-f]{32}$/);
     const promptTokens = server.executor.seen.at(-1)!.promptTokenIds.length;
@@ -101,6 +105,24 @@ describe("the answer in one piece", () => {
       prompt_token_ids: null,
       kv_transfer_params: null,
     });
+  });
+
+  it("counts the prompt tokens that were not computed, which salts keep apart", async () => {
+    const cachedTokens = async (fields: object) => {
+      const { body } = await server.ask(PATH, { messages, max_tokens: 1, ...fields });
+      return body.usage.prompt_tokens_details.cached_tokens;
+    };
+    const promptTokens = server.executor.seen.at(-1)!.promptTokenIds.length;
+    const wholeBlocks = Math.floor((promptTokens - 1) / 16) * 16;
+    expect(wholeBlocks).toBeGreaterThan(0);
+    expect(await cachedTokens({ cache_salt: "a" })).toBe(0);
+    expect(await cachedTokens({ cache_salt: "a" })).toBe(wholeBlocks);
+    expect(await cachedTokens({ cache_salt: "b" })).toBe(0);
+    await cachedTokens({});
+    expect(await cachedTokens({ n: 2 })).toBe(wholeBlocks);
+    const refused = await server.ask(PATH, { messages, cache_salt: "\ud800" });
+    expect(refused.status).toBe(400);
+    expect(refused.body.error.param).toBe("cache_salt");
   });
 
   it("fills the context unless told otherwise", async () => {
@@ -144,6 +166,7 @@ describe("the stream", () => {
       messages,
       max_tokens: 2,
       request_id: "abc",
+      cache_salt: "not seen either",
       stream_options: { include_usage: true },
     });
     const created = JSON.parse(events[0]!).created;

@@ -28,7 +28,14 @@ const config: EngineConfig = {
     maxLogprobs: 20,
     seed: 0,
   },
-  cache: { blockSize: 16, kvDtype: "float32", numBlocks: 1024, kvBytes: 0 },
+  cache: {
+    blockSize: 16,
+    kvDtype: "float32",
+    numBlocks: 1024,
+    kvBytes: 0,
+    enablePrefixCaching: true,
+    blockHashSeed: null,
+  },
   scheduler: {
     maxNumSeqs: 64,
     maxNumBatchedTokens: 2048,

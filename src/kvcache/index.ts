@@ -1,0 +1,1 @@
+export { type BlockHashChain, BlockHasher } from "./block-hash.js";

@@ -1,0 +1,120 @@
+import { UcmError } from "../errors/index.js";
+import { BlockPool } from "./block-pool.js";
+import { PrefixCacheStats } from "./prefix-cache-stats.js";
+import type { Sequence } from "./sequence.js";
+
+/** What the cache has of a sequence that waits. */
+export interface CachedPrefix {
+  blockIds: readonly number[];
+  /** Hash of the first block that it lacks; null when no further one could be used. */
+  missing: string | null;
+}
+
+/**
+ * Gives blocks to sequences and keeps what they computed: full blocks stay findable by their hash
+ * until they are reused for something else.
+ */
+export class BlockManager {
+  readonly #blockSize: number;
+  readonly #pool: BlockPool;
+  readonly stats = new PrefixCacheStats();
+
+  constructor({ blockSize, numBlocks }: { blockSize: number; numBlocks: number }) {
+    this.#blockSize = blockSize;
+    this.#pool = new BlockPool(numBlocks);
+  }
+
+  get numUsed(): number {
+    return this.#pool.numUsed;
+  }
+
+  get numFree(): number {
+    return this.#pool.numFree;
+  }
+
+  /**
+   * The longest prefix of a sequence in whole blocks that need not be computed. The last token always
+   * is, as its logits are wanted; with prompt log-probabilities those of all tokens are.
+   */
+  findPrefix({ blockHashes, sampling, numTokens }: Sequence): CachedPrefix {
+    if (blockHashes === null || sampling.promptLogprobs !== null) {
+      return { blockIds: [], missing: null };
+    }
+    const { hashes } = blockHashes;
+    const maxBlocks = Math.floor((numTokens - 1) / this.#blockSize);
+    const blockIds = this.#pool.findCached(hashes, maxBlocks);
+    return { blockIds, missing: blockIds.length < maxBlocks ? hashes[blockIds.length]! : null };
+  }
+
+  /**
+   * Starts the block table of a waiting sequence with its cached prefix; false (and no change) when
+   * the blocks that are left do not hold the rest of it. All that is known of it must fit, not only
+   * its first chunk: a sequence admitted by halves would be preempted before its first token, and its
+   * work with it (vLLM: scheduler_reserve_full_isl).
+   */
+  admit(sequence: Sequence, { blockIds }: CachedPrefix): boolean {
+    const numFreeHits = blockIds.filter((id) => this.#pool.refCount(id) === 0).length;
+    const needed = this.#blocksFor(sequence.numTokens) - blockIds.length;
+    if (needed > this.#pool.numFree - numFreeHits) return false;
+    this.#pool.touch(blockIds);
+    for (const blockId of blockIds) sequence.blockTable.push(blockId);
+    sequence.numIndexedBlocks = blockIds.length;
+    sequence.numComputedTokens = blockIds.length * this.#blockSize;
+    if (sequence.numCachedTokens === null) this.#recordFirst(sequence);
+    return true;
+  }
+
+  /** Extends the block table for `numTokens` more tokens; null (and no change) when blocks lack. */
+  extend(sequence: Sequence, numTokens: number): number[] | null {
+    const needed = this.#blocksFor(sequence.numComputedTokens + numTokens);
+    const blockIds = this.#pool.allocate(needed - sequence.blockTable.length);
+    if (blockIds !== null) sequence.blockTable.push(...blockIds);
+    return blockIds;
+  }
+
+  /** Hashes of the blocks that become full when `numTokens` more tokens are computed. */
+  filledBy({ blockHashes, numComputedTokens }: Sequence, numTokens: number): readonly string[] {
+    if (blockHashes === null) return [];
+    const first = Math.floor(numComputedTokens / this.#blockSize);
+    const end = Math.floor((numComputedTokens + numTokens) / this.#blockSize);
+    return first === end ? [] : blockHashes.hashes.slice(first, end);
+  }
+
+  /** Makes the full blocks of a sequence findable; only for tokens whose step has returned. */
+  index(sequence: Sequence): void {
+    const { blockHashes, blockTable, seqId } = sequence;
+    if (blockHashes === null) return;
+    const numFull = Math.floor(sequence.numComputedTokens / this.#blockSize);
+    for (; sequence.numIndexedBlocks < numFull; sequence.numIndexedBlocks++) {
+      const hash = blockHashes.hashes[sequence.numIndexedBlocks];
+      const blockId = blockTable[sequence.numIndexedBlocks];
+      if (hash === undefined || blockId === undefined) {
+        throw new UcmError("UCM_ERR_INTERNAL", `Sequence ${seqId} lacks the hash of a full block.`);
+      }
+      this.#pool.setHash(blockId, hash);
+    }
+  }
+
+  /** Makes the blocks of a sequence unfindable: what they hold may be what made it fail. */
+  distrust({ blockTable }: Sequence): void {
+    this.#pool.forget(blockTable);
+  }
+
+  /** Takes all blocks of a sequence. */
+  release(sequence: Sequence): void {
+    this.#pool.free(sequence.blockTable);
+    sequence.blockTable.length = 0;
+    sequence.numIndexedBlocks = 0;
+  }
+
+  #recordFirst(sequence: Sequence): void {
+    const { blockHashes, sampling, numTokens, numComputedTokens } = sequence;
+    sequence.numCachedTokens = numComputedTokens;
+    if (blockHashes === null || sampling.promptLogprobs !== null) return;
+    this.stats.record({ queries: numTokens, hits: numComputedTokens });
+  }
+
+  #blocksFor(numTokens: number): number {
+    return Math.ceil(numTokens / this.#blockSize);
+  }
+}
