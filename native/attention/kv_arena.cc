@@ -37,10 +37,9 @@ Status CheckShape(const ArenaShape& shape) {
                                        ", expected a multiple of 8");
     }
     if (shape.num_query_heads % shape.num_kv_heads != 0) {
-        return Status::InvalidArgument("createArena: numQueryHeads " +
-                                       std::to_string(shape.num_query_heads) +
-                                       " is not a multiple of numKvHeads " +
-                                       std::to_string(shape.num_kv_heads));
+        return Status::InvalidArgument(
+            "createArena: numQueryHeads " + std::to_string(shape.num_query_heads) +
+            " is not a multiple of numKvHeads " + std::to_string(shape.num_kv_heads));
     }
     return Status::Ok();
 }

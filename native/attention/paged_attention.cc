@@ -68,7 +68,8 @@ void PagedAttention::Forward(const LayerInput& input, float* out) {
     }
 }
 
-/** Norms, rotates and scales the row's queries; norms, rotates and writes its keys; writes its values. */
+/** Norms, rotates and scales the row's queries; norms, rotates and writes its keys; writes its
+ * values. */
 void PagedAttention::PrepareRow(const LayerInput& input, int64_t row, float* head) {
     const ArenaShape& shape = arena_.shape();
     const int64_t dim = shape.head_dim;
@@ -79,9 +80,9 @@ void PagedAttention::PrepareRow(const LayerInput& input, int64_t row, float* hea
     const int64_t table_index = sequence.first_block + position / shape.block_size;
     const int64_t block = step_.block_ids()[static_cast<std::size_t>(table_index)];
     const int64_t slot_offset = position % shape.block_size * arena_.row_bytes();
-    cpu::HeadInput item = {nullptr,        dim,
-                           input.q_norm,   input.norm_eps,
-                           step_.cos(row), step_.sin(row),
+    cpu::HeadInput item = {nullptr,           dim,
+                           input.q_norm,      input.norm_eps,
+                           step_.cos(row),    step_.sin(row),
                            step_.rope_half(), 1.0f / std::sqrt(static_cast<float>(dim))};
     for (int64_t h = 0; h < shape.num_query_heads; ++h) {
         item.x = input.q + row * input.q_stride + h * dim;
@@ -192,22 +193,21 @@ void PagedAttention::ComputeScores(const WorkItem& item, int64_t layer, int64_t 
     for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
         const int64_t count = std::min(cpu::kPanelKeys, keys - key);
         const int64_t position = first_key + key;
-        kernels_.pack_keys(
-            FindRows(item, layer, Plane::kKeys, position, count, scratch.rows),
-            scratch.keys.data());
-        kernels_.multiply({.a = QueryOf(item),
-                           .lda = dim,
-                           .b = scratch.keys.data(),
-                           .ldb = cpu::kPanelKeys,
-                           .c = scratch.scores.data() + key,
-                           .ldc = kSegmentKeys,
-                           .rows = item.rows,
-                           .columns = RoundUp(count, kernels_.width),
-                           .depths = nullptr,
-                           .depth = dim,
-                           .accumulate = false,
-                           .next = FindNextPanel(item, layer, Plane::kKeys, position, count,
-                                                 scratch.next_rows)});
+        kernels_.pack_keys(FindRows(item, layer, Plane::kKeys, position, count, scratch.rows),
+                           scratch.keys.data());
+        kernels_.multiply(
+            {.a = QueryOf(item),
+             .lda = dim,
+             .b = scratch.keys.data(),
+             .ldb = cpu::kPanelKeys,
+             .c = scratch.scores.data() + key,
+             .ldc = kSegmentKeys,
+             .rows = item.rows,
+             .columns = RoundUp(count, kernels_.width),
+             .depths = nullptr,
+             .depth = dim,
+             .accumulate = false,
+             .next = FindNextPanel(item, layer, Plane::kKeys, position, count, scratch.next_rows)});
     }
 }
 
@@ -218,9 +218,8 @@ void PagedAttention::ComputeValues(const WorkItem& item, int64_t layer, int64_t 
     for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
         const int64_t count = std::min(cpu::kPanelKeys, keys - key);
         const int64_t position = first_key + key;
-        kernels_.pack_values(
-            FindRows(item, layer, Plane::kValues, position, count, scratch.rows),
-            scratch.values.data(), padded);
+        kernels_.pack_values(FindRows(item, layer, Plane::kValues, position, count, scratch.rows),
+                             scratch.values.data(), padded);
         for (int64_t r = 0; r < item.rows; ++r) {
             const int64_t seen = PositionOf(item, r) + 1 - first_key - key;
             scratch.depths[r] = static_cast<int32_t>(std::clamp<int64_t>(seen, 0, count));

@@ -30,19 +30,18 @@ struct LayerInput {
 };
 
 /**
- * Causal attention over a paged KV cache. One call at a time; a call uses the pool. A row's result is
- * a function of its own query and of the keys and values at or before its position, to the bit.
+ * Causal attention over a paged KV cache. One call at a time; a call uses the pool. A row's result
+ * is a function of its own query and of the keys and values at or before its position, to the bit.
  */
 class PagedAttention {
   public:
-    PagedAttention(const KvArena& arena, Rope rope, const cpu::Kernels& kernels,
-                   ThreadPool& pool)
+    PagedAttention(const KvArena& arena, Rope rope, const cpu::Kernels& kernels, ThreadPool& pool)
         : arena_(arena), rope_(std::move(rope)), kernels_(kernels), pool_(pool) {}
 
     Status BeginStep(const BatchView& batch);
     /** Rows of the step that BeginStep accepted last; 0 when there is none. */
     int64_t rows() const { return step_.rows(); }
-    /** `out` is [rows, num_query_heads * head_dim], contiguous. Bounds are the caller's to check. */
+    /** `out` is [rows, num_query_heads * head_dim], contiguous. The caller checks bounds. */
     void Forward(const LayerInput& input, float* out);
 
   private:

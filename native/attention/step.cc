@@ -106,7 +106,8 @@ Status Step::CheckWrites(const ArenaShape& shape) {
             const int64_t first = sequence.first_position / shape.block_size;
             const int64_t end = CeilDiv(sequence.first_position + sequence.rows, shape.block_size);
             for (int64_t b = first; b < end; ++b) {
-                const int32_t block = block_ids_[static_cast<std::size_t>(sequence.first_block + b)];
+                const int32_t block =
+                    block_ids_[static_cast<std::size_t>(sequence.first_block + b)];
                 visit(s, block, writer_[static_cast<std::size_t>(block)]);
             }
         }
@@ -173,8 +174,8 @@ void Step::BuildWork(const ArenaShape& shape, int threads) {
         const int64_t rows = sequences_[s].rows * shape.group_size();
         for (int64_t head = 0; head < shape.num_kv_heads; ++head) {
             for (int64_t row = 0; row < rows; row += tile_rows) {
-                WorkItem tile = {static_cast<int64_t>(s), head, row,
-                                 std::min(tile_rows, rows - row), 0, 0, -1};
+                WorkItem tile = {
+                    static_cast<int64_t>(s), head, row, std::min(tile_rows, rows - row), 0, 0, -1};
                 tile.segment_end = CeilDiv(VisibleKeys(shape, sequences_[s], tile), kSegmentKeys);
                 AddTile(shape, tile, target);
             }

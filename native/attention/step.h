@@ -40,8 +40,8 @@ struct SequenceSpan {
 };
 
 /**
- * Attention of some rows of one sequence for one KV head over some segments. Tile rows count (token,
- * query head of the group) pairs, heads fastest: tile row t is token t / group size.
+ * Attention of some rows of one sequence for one KV head over some segments. Tile rows count
+ * (token, query head of the group) pairs, heads fastest: tile row t is token t / group size.
  */
 struct WorkItem {
     int64_t sequence;
@@ -50,7 +50,7 @@ struct WorkItem {
     int64_t rows;
     int64_t segment_begin;
     int64_t segment_end;
-    /** Index of the split tile that it is a part of, or -1 when it covers all segments of its rows. */
+    /** Index of the split tile it is a part of, or -1 when it covers all segments of its rows. */
     int64_t split;
 };
 

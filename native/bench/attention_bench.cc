@@ -65,7 +65,8 @@ class Case {
         }
     }
 
-    /** Gives every page of the arena memory of its own: unwritten ones would all read one zero page. */
+    /** Gives every page of the arena memory of its own: unwritten ones would all read one zero
+     * page. */
     void WriteAllBlocks() {
         uint8_t* data = arena_->Keys(0, 0, 0);
         std::fill(data, data + arena_->bytes(), uint8_t{1});
@@ -73,10 +74,10 @@ class Case {
 
     void Forward(int64_t layer) {
         const int64_t dim = model_.head_dim;
-        attention_->Forward({layer, q_.data(), model_.query_heads * dim, k_.data(),
-                             model_.kv_heads * dim, v_.data(), model_.kv_heads * dim, nullptr,
-                             nullptr, 0.0f},
-                            out_.data());
+        attention_->Forward(
+            {layer, q_.data(), model_.query_heads * dim, k_.data(), model_.kv_heads * dim,
+             v_.data(), model_.kv_heads * dim, nullptr, nullptr, 0.0f},
+            out_.data());
     }
 
     const KvArena& arena() const { return *arena_; }
@@ -112,8 +113,7 @@ void BenchPrefill(const Model& model, Dtype dtype, int64_t tokens, const Roofs& 
 
 void BenchDecode(const Model& model, Dtype dtype, int64_t context, const Roofs& roofs,
                  const cpu::Kernels& kernels, ThreadPool& pool) {
-    const int64_t layer_bytes =
-        2 * context * model.kv_heads * model.head_dim * BytesOf(dtype);
+    const int64_t layer_bytes = 2 * context * model.kv_heads * model.head_dim * BytesOf(dtype);
     const int64_t layers = kDecodeBytes / layer_bytes + 1;
     Case decode(model, dtype, context, layers, kernels, pool);
     decode.WriteAllBlocks();
@@ -126,11 +126,12 @@ void BenchDecode(const Model& model, Dtype dtype, int64_t context, const Roofs& 
     const int64_t piece = kBlockSize * decode.arena().row_bytes();
     const double scattered = MeasureScatteredBandwidth(pool, piece);
     std::printf(
-        "decode  %6ld context %s  %-16s %9.3f ms/layer  %7.1f GB/s     %3.0f %% of sequential reads, "
+        "decode  %6ld context %s  %-16s %9.3f ms/layer  %7.1f GB/s     %3.0f %% of sequential "
+        "reads, "
         "%3.0f %% of reads of %ld KiB (%.1f GB/s)\n",
-        context, NameOf(dtype), model.name, seconds * 1e3 / static_cast<double>(layers),
-        rate / 1e9, 100.0 * rate / roofs.sequential_bytes, 100.0 * rate / scattered,
-        piece >> 10, scattered / 1e9);
+        context, NameOf(dtype), model.name, seconds * 1e3 / static_cast<double>(layers), rate / 1e9,
+        100.0 * rate / roofs.sequential_bytes, 100.0 * rate / scattered, piece >> 10,
+        scattered / 1e9);
 }
 
 void BenchThreads(int threads, const std::string& part, const cpu::Kernels& kernels) {

@@ -30,8 +30,8 @@ __attribute__((target("avx2"))) int64_t ReadPiece(const uint8_t* data) {
             const uint8_t* line = data + s * kStream + i;
             _mm_prefetch(reinterpret_cast<const char*>(line + 1024), _MM_HINT_T0);
             const auto* p = reinterpret_cast<const __m256i*>(line);
-            sum = _mm256_xor_si256(sum, _mm256_xor_si256(_mm256_load_si256(p),
-                                                         _mm256_load_si256(p + 1)));
+            sum = _mm256_xor_si256(
+                sum, _mm256_xor_si256(_mm256_load_si256(p), _mm256_load_si256(p + 1)));
         }
     }
     return _mm256_extract_epi64(sum, 0);
@@ -46,8 +46,8 @@ __attribute__((target("avx2"))) int64_t ReadScattered(const uint8_t* data, const
         for (int64_t byte = 0; byte < piece_bytes; byte += 64) {
             _mm_prefetch(reinterpret_cast<const char*>(next + byte), _MM_HINT_T0);
             const auto* p = reinterpret_cast<const __m256i*>(current + byte);
-            sum = _mm256_xor_si256(sum, _mm256_xor_si256(_mm256_load_si256(p),
-                                                         _mm256_load_si256(p + 1)));
+            sum = _mm256_xor_si256(
+                sum, _mm256_xor_si256(_mm256_load_si256(p), _mm256_load_si256(p + 1)));
         }
     }
     return _mm256_extract_epi64(sum, 0);
@@ -128,8 +128,8 @@ double MeasureScatteredBandwidth(ThreadPool& pool, int64_t piece_bytes) {
     const int64_t per_task = pieces / 64;
     const double seconds = BestSeconds(5, [&] {
         pool.Run(64, [&](int64_t task, int) {
-            g_sink += ReadScattered(buffer.data(), order.data() + task * per_task, per_task,
-                                    piece_bytes);
+            g_sink +=
+                ReadScattered(buffer.data(), order.data() + task * per_task, per_task, piece_bytes);
         });
     });
     return static_cast<double>(64 * per_task * piece_bytes) / seconds;

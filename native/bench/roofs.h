@@ -24,10 +24,12 @@ double BestSeconds(int runs, Body body) {
 /** Highest read rate of memory far beyond the caches, in bytes per second. */
 double MeasureReadBandwidth(ThreadPool& pool);
 
-/** The same for pieces of `piece_bytes` in random order, each prefetched while the one before is read. */
+/** The same for pieces of `piece_bytes` in random order, each prefetched while the one before is
+ * read. */
 double MeasureScatteredBandwidth(ThreadPool& pool, int64_t piece_bytes);
 
-/** Highest rate of fp32 multiply-adds with `width` lanes (16, 8 or 1), two operations each, per second. */
+/** Highest rate of fp32 multiply-adds with `width` lanes (16, 8 or 1), two operations each, per
+ * second. */
 double MeasureFlops(ThreadPool& pool, int64_t width);
 
 }  // namespace ucm::bench

@@ -88,8 +88,8 @@ Dtype Reader::FloatDtype(const Napi::Value& value, const char* name) const {
     const std::string dtype = String(value, name);
     if (dtype == "float32") return Dtype::kFloat32;
     if (dtype == "bfloat16") return Dtype::kBfloat16;
-    Require(dtype == "float16", std::string(name) + " is '" + dtype +
-                                    "', expected float32, bfloat16 or float16");
+    Require(dtype == "float16",
+            std::string(name) + " is '" + dtype + "', expected float32, bfloat16 or float16");
     return Dtype::kFloat16;
 }
 

@@ -19,8 +19,8 @@ class FileMappingHandle : public Napi::ObjectWrap<FileMappingHandle> {
     explicit FileMappingHandle(const Napi::CallbackInfo& info);
 
     /** `count` elements of a MappedTensor's file, after checking that they are there. */
-    static const uint8_t* TensorData(const Reader& reader, const Napi::Value& tensor,
-                                     int64_t count, Dtype* dtype);
+    static const uint8_t* TensorData(const Reader& reader, const Napi::Value& tensor, int64_t count,
+                                     Dtype* dtype);
 
   private:
     Napi::Value ByteLength(const Napi::CallbackInfo& info);

@@ -8,9 +8,9 @@ namespace {
 
 std::span<const float> ReadLogits(const Reader& reader, const Napi::Value& value) {
     const auto logits = reader.Array<float>(value, "logits");
-    reader.Require(!logits.empty() && logits.size() <= INT32_MAX,
-                   "logits has " + std::to_string(logits.size()) +
-                       " elements, expected 1 to 2147483647");
+    reader.Require(
+        !logits.empty() && logits.size() <= INT32_MAX,
+        "logits has " + std::to_string(logits.size()) + " elements, expected 1 to 2147483647");
     return logits;
 }
 

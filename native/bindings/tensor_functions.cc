@@ -10,8 +10,8 @@ Napi::Value BindGatherRows(const Napi::CallbackInfo& info) {
     const int64_t rows = reader.Count(info[1], "rows");
     const int64_t width = reader.Count(info[2], "width");
     Dtype dtype{};
-    const uint8_t* table = FileMappingHandle::TensorData(
-        reader, info[0], reader.Product(rows, width), &dtype);
+    const uint8_t* table =
+        FileMappingHandle::TensorData(reader, info[0], reader.Product(rows, width), &dtype);
     const auto ids = reader.Array<int32_t>(info[3], "ids");
     const int64_t length = reader.Product(static_cast<int64_t>(ids.size()), width);
     const auto out = reader.Array<float>(info[4], "out", length);
@@ -52,8 +52,8 @@ Napi::Value BindQuantizeInt8(const Napi::CallbackInfo& info) {
     const auto out = reader.Array<int8_t>(info[3], "out", reader.Product(cols, columns));
     const auto scales = reader.Array<float>(info[6], "scales", columns);
     const Int8Target target = {out.data(), columns, column, scales.data()};
-    ThrowIfError(info.Env(), QuantizeInt8(AddonOf(info.Env()).compute(), weight.data(), rows, cols,
-                                          target));
+    ThrowIfError(info.Env(),
+                 QuantizeInt8(AddonOf(info.Env()).compute(), weight.data(), rows, cols, target));
     return info.Env().Undefined();
 }
 

@@ -34,7 +34,7 @@ class ScopedDescriptor {
 Status FileMapping::Open(const std::string& path, std::unique_ptr<FileMapping>* mapping) {
     const ScopedDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (file.get() < 0) return IoError(path, std::strerror(errno));
-    struct stat info {};
+    struct stat info{};
     if (fstat(file.get(), &info) != 0) return IoError(path, std::strerror(errno));
     if (!S_ISREG(info.st_mode)) return IoError(path, "not a regular file");
     void* data = nullptr;

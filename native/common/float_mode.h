@@ -5,9 +5,9 @@
 namespace ucm {
 
 /**
- * Fixes the thread's floating-point mode for a scope: round to nearest, denormals are zero, no traps.
- * ONNX Runtime changes the mode of the threads it touches; results must not depend on whether the
- * caller or a pool worker computed them.
+ * Fixes the thread's floating-point mode for a scope: round to nearest, denormals are zero, no
+ * traps. ONNX Runtime changes the mode of the threads it touches; results must not depend on
+ * whether the caller or a pool worker computed them.
  */
 class ScopedFloatMode {
   public:

@@ -7,7 +7,8 @@ namespace ucm {
 
 enum class StatusCode { kOk, kInvalidArgument, kOutOfMemory, kIo, kUnsupported };
 
-/** Outcome of a core operation. The core throws nothing; bindings turn a failed Status into a JS error. */
+/** Outcome of a core operation. The core throws nothing; bindings turn a failed Status into a JS
+ * error. */
 class [[nodiscard]] Status {
   public:
     Status() = default;
@@ -30,8 +31,8 @@ class [[nodiscard]] Status {
 }  // namespace ucm
 
 /** Returns from the calling function when `expression` is a failed Status. */
-#define UCM_RETURN_IF_ERROR(expression)                       \
-    do {                                                      \
-        ::ucm::Status ucm_status = (expression);              \
-        if (!ucm_status.ok()) return ucm_status;              \
+#define UCM_RETURN_IF_ERROR(expression)          \
+    do {                                         \
+        ::ucm::Status ucm_status = (expression); \
+        if (!ucm_status.ok()) return ucm_status; \
     } while (false)

@@ -29,7 +29,7 @@ class ThreadPool {
     void SetThreads(int threads);
     int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-    /** Runs task(0) … task(count - 1), in any order and on any thread; returns when all are done. */
+    /** Runs task(0) … task(count - 1) in any order on any thread; returns when all are done. */
     template <typename Task>
     void Run(int64_t count, Task&& task) {
         RunTasks(

@@ -165,7 +165,9 @@ inline void Transpose(Vec (&t)[kWidth]) {
         u[e] = _mm256_permute2f128_ps(t[e], t[4 + e], 0x20);
         u[4 + e] = _mm256_permute2f128_ps(t[e], t[4 + e], 0x31);
     }
-    UCM_UNROLL for (int i = 0; i < kWidth; ++i) t[i] = u[i];
+    UCM_UNROLL for (int i = 0; i < kWidth; ++i) {
+        t[i] = u[i];
+    }
 }
 
 #include "cpu/attention_kernels.inc"
@@ -173,7 +175,9 @@ inline void Transpose(Vec (&t)[kWidth]) {
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {"avx2", kWidth,
+const Kernels kAvx2Kernels = {
+    "avx2",
+    kWidth,
 #include "cpu/kernel_table.inc"
 };
 

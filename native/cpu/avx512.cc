@@ -152,7 +152,9 @@ inline void Transpose(Vec (&t)[kWidth]) {
         u[8 + e] = _mm512_shuffle_f32x4(high01, high23, 0x88);
         u[12 + e] = _mm512_shuffle_f32x4(high01, high23, 0xdd);
     }
-    UCM_UNROLL for (int i = 0; i < kWidth; ++i) t[i] = u[i];
+    UCM_UNROLL for (int i = 0; i < kWidth; ++i) {
+        t[i] = u[i];
+    }
 }
 
 #include "cpu/attention_kernels.inc"
@@ -160,7 +162,9 @@ inline void Transpose(Vec (&t)[kWidth]) {
 
 }  // namespace
 
-const Kernels kAvx512Kernels = {"avx512", kWidth,
+const Kernels kAvx512Kernels = {
+    "avx512",
+    kWidth,
 #include "cpu/kernel_table.inc"
 };
 

@@ -41,7 +41,8 @@ struct Product {
     RowList next;
 };
 
-/** One head of one row before attention: optional RMS norm, rotation of the first 2 * half values, scale. */
+/** One head of one row before attention: optional RMS norm, rotation of the first 2 * half values,
+ * scale. */
 struct HeadInput {
     const float* x;
     int64_t head_dim;
@@ -78,8 +79,8 @@ struct Kernels {
      */
     void (*softmax)(float* x, int64_t count, float* max, float* sum);
     /** Folds a later partial result (values, maximum, sum) into an earlier one. */
-    void (*merge)(float* values, float* max, float* sum, const float* later_values,
-                  float later_max, float later_sum, int64_t count);
+    void (*merge)(float* values, float* max, float* sum, const float* later_values, float later_max,
+                  float later_sum, int64_t count);
     /** out[i] = x[i] * factor. */
     void (*scale)(const float* x, float factor, float* out, int64_t count);
     void (*prepare_head)(const HeadInput& input, float* out);

@@ -8,7 +8,8 @@
 
 namespace ucm::cpu {
 
-/** One head's causal attention for one row, in float64; for tests. Rows are as the model gives them. */
+/** One head's causal attention for one row, in float64; for tests. Rows are as the model gives
+ * them. */
 struct ReferenceHead {
     int64_t head_dim;
     /** Position of the query; it sees keys 0 … position. */

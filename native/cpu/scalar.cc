@@ -156,7 +156,9 @@ inline void StoreTailAs(void* p, int64_t i, int64_t n, Vec x) {
 
 }  // namespace
 
-const Kernels kScalarKernels = {"scalar", kWidth,
+const Kernels kScalarKernels = {
+    "scalar",
+    kWidth,
 #include "cpu/kernel_table.inc"
 };
 

@@ -202,8 +202,8 @@ Status Sampler::Top(std::span<const float> logits, int64_t k, int64_t token, Top
     };
     const float own = logits[static_cast<std::size_t>(token)];
     top->token_logprob = logprob(token);
-    top->token_rank = 1 + std::count_if(logits.begin(), logits.end(),
-                                        [own](float logit) { return logit > own; });
+    top->token_rank =
+        1 + std::count_if(logits.begin(), logits.end(), [own](float logit) { return logit > own; });
     SelectGreatest(logits, k < 0 ? count : std::min(k, count));
     std::sort(candidates_.begin(), candidates_.end(), [this](int32_t a, int32_t b) {
         const uint32_t key_a = keys_[static_cast<std::size_t>(a)];

@@ -28,8 +28,8 @@ struct TopLogprobs {
 
 /**
  * Sampling of one row of logits. Filters find their cut by a radix descent over the bit patterns of
- * the logits instead of a sort: three passes at most, whatever the values are. Keeps scratch memory;
- * one call at a time.
+ * the logits instead of a sort: three passes at most, whatever the values are. Keeps scratch
+ * memory; one call at a time.
  */
 class Sampler {
   public:
@@ -55,8 +55,8 @@ class Sampler {
         double above;
     };
     /**
-     * The key at which the weight, summed from the greatest key down, reaches `limit`, or the lowest
-     * key that has any. candidates_ becomes the ids of that key, rising.
+     * The key at which the weight, summed from the greatest key down, reaches `limit`, or the
+     * lowest key that has any. candidates_ becomes the ids of that key, rising.
      */
     template <typename Weight>
     Cut FindCut(double limit, Weight weight);

@@ -12,9 +12,8 @@ constexpr int64_t kTaskElements = 1 << 16;
 /** Calls body(begin, end) over [0, count) in parallel pieces of `step`. */
 template <typename Body>
 void ForRanges(ThreadPool& pool, int64_t count, int64_t step, Body body) {
-    pool.Run((count + step - 1) / step, [&](int64_t task, int) {
-        body(task * step, std::min(count, (task + 1) * step));
-    });
+    pool.Run((count + step - 1) / step,
+             [&](int64_t task, int) { body(task * step, std::min(count, (task + 1) * step)); });
 }
 
 /** The 64-bit finaliser of splitmix64. */
@@ -36,12 +35,13 @@ Status GatherRows(const Compute& compute, Dtype dtype, const uint8_t* table, int
     }
     const int64_t row_bytes = width * BytesOf(dtype);
     const int64_t step = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, width));
-    ForRanges(compute.pool, static_cast<int64_t>(ids.size()), step, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-            const uint8_t* row = table + ids[static_cast<std::size_t>(i)] * row_bytes;
-            compute.kernels.to_float(dtype, row, out + i * width, width);
-        }
-    });
+    ForRanges(compute.pool, static_cast<int64_t>(ids.size()), step,
+              [&](int64_t begin, int64_t end) {
+                  for (int64_t i = begin; i < end; ++i) {
+                      const uint8_t* row = table + ids[static_cast<std::size_t>(i)] * row_bytes;
+                      compute.kernels.to_float(dtype, row, out + i * width, width);
+                  }
+              });
     return Status::Ok();
 }
 

@@ -44,8 +44,8 @@ Status QuantizeInt8(const Compute& compute, const float* weight, int64_t rows, i
                     const Int8Target& target);
 
 /**
- * Blocks of 32 along cols: packed [rows, ceil(cols / 32), 16], scales [rows, ceil(cols / 32)]. Fails
- * on a value that is not finite.
+ * Blocks of 32 along cols: packed [rows, ceil(cols / 32), 16], scales [rows, ceil(cols / 32)].
+ * Fails on a value that is not finite.
  */
 Status QuantizeInt4(const Compute& compute, const float* weight, int64_t rows, int64_t cols,
                     uint8_t* packed, float* scales);

@@ -48,8 +48,8 @@ int64_t AttentionCase::tokens() const {
 }
 
 int64_t AttentionCase::first_token(std::size_t sequence) const {
-    return std::accumulate(lengths.begin(),
-                           lengths.begin() + static_cast<std::ptrdiff_t>(sequence), int64_t{0});
+    return std::accumulate(lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(sequence),
+                           int64_t{0});
 }
 
 AttentionRunner::AttentionRunner(const AttentionCase& input, const cpu::Kernels& kernels,
@@ -109,7 +109,8 @@ void AttentionRunner::Step(const std::vector<Chunk>& chunks) {
 
 std::vector<Chunk> WholeSequences(const AttentionCase& input) {
     std::vector<Chunk> chunks;
-    for (std::size_t s = 0; s < input.lengths.size(); ++s) chunks.push_back({s, 0, input.lengths[s]});
+    for (std::size_t s = 0; s < input.lengths.size(); ++s)
+        chunks.push_back({s, 0, input.lengths[s]});
     return chunks;
 }
 

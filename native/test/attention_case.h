@@ -39,7 +39,8 @@ struct Chunk {
 /** Runs a case step by step over an arena whose blocks are dealt out in random order. */
 class AttentionRunner {
   public:
-    /** With `poison`, every byte of the arena is set before anything is written: all values are NaN. */
+    /** With `poison`, every byte of the arena is set before anything is written: all values are
+     * NaN. */
     AttentionRunner(const AttentionCase& input, const cpu::Kernels& kernels, ThreadPool& pool,
                     uint32_t block_seed, bool poison);
 

@@ -13,7 +13,7 @@ namespace {
 
 /** Greatest difference from the oracle, as a part of the greatest value: rounding of fp32 sums. */
 constexpr double kTolerance = 2e-5;
-/** The oracle rounds keys that differ in the last fp32 bit; at 16 bits one may fall the other way. */
+/** A key that differs from the oracle's in its last fp32 bit may round the other way at 16 bits. */
 constexpr double kHalfTolerance = 2e-3;
 
 ArenaShape MakeShape(int64_t head_dim, int64_t kv_heads, int64_t group, int64_t block_size,
@@ -43,19 +43,19 @@ void CheckAgainstReference(const AttentionCase& input, const std::vector<float>&
             const int64_t kv_offset =
                 first * input.kv_width() + head / input.shape.group_size() * dim;
             const int64_t row = first + position;
-            const std::vector<double> expected = cpu::ReferenceAttention(
-                {.head_dim = dim,
-                 .position = position,
-                 .q = input.q.data() + row * input.q_width() + head * dim,
-                 .k = input.k.data() + kv_offset,
-                 .v = input.v.data() + kv_offset,
-                 .stride = input.kv_width(),
-                 .inv_freq = input.rope.inv_freq,
-                 .rope_scale = input.rope.scale,
-                 .q_norm = input.norms ? input.q_norm.data() : nullptr,
-                 .k_norm = input.norms ? input.k_norm.data() : nullptr,
-                 .norm_eps = 1e-6,
-                 .dtype = input.shape.dtype});
+            const std::vector<double> expected =
+                cpu::ReferenceAttention({.head_dim = dim,
+                                         .position = position,
+                                         .q = input.q.data() + row * input.q_width() + head * dim,
+                                         .k = input.k.data() + kv_offset,
+                                         .v = input.v.data() + kv_offset,
+                                         .stride = input.kv_width(),
+                                         .inv_freq = input.rope.inv_freq,
+                                         .rope_scale = input.rope.scale,
+                                         .q_norm = input.norms ? input.q_norm.data() : nullptr,
+                                         .k_norm = input.norms ? input.k_norm.data() : nullptr,
+                                         .norm_eps = 1e-6,
+                                         .dtype = input.shape.dtype});
             double greatest = 0.0;
             for (const double value : expected) greatest = std::max(greatest, std::abs(value));
             const double tolerance =
@@ -122,8 +122,8 @@ UCM_TEST(AttentionMatchesReference) {
                                                   1};
             const Dtype dtype = random.Pick(dtypes);
             const int64_t block_size = random.Pick<int64_t>({8, 16, 32, 128, 256});
-            const ArenaShape shape = MakeShape(head_dim, random.Integer(1, 3), group, block_size,
-                                               dtype, lengths);
+            const ArenaShape shape =
+                MakeShape(head_dim, random.Integer(1, 3), group, block_size, dtype, lengths);
             const bool rope = random.Integer(0, 3) > 0;
             const AttentionCase input =
                 AttentionCase::Make(random, shape, rope, random.Integer(0, 1) == 1, lengths);
@@ -168,10 +168,9 @@ UCM_TEST(AttentionBitsDoNotDependOnTheBatch) {
             for (const float value : expected) UCM_CHECK(std::isfinite(value));
             for (const int threads : {1, 2, 4}) {
                 ThreadPool pool(threads);
-                const std::string what = std::string(kernels->name) + ", head dim " +
-                                         std::to_string(head_dim) + ", group " +
-                                         std::to_string(group) + ", threads " +
-                                         std::to_string(threads);
+                const std::string what =
+                    std::string(kernels->name) + ", head dim " + std::to_string(head_dim) +
+                    ", group " + std::to_string(group) + ", threads " + std::to_string(threads);
                 for (const int64_t chunk : {7, 64, 1000}) {
                     CheckSameBits(RunInChunks(input, *kernels, pool, chunk, 8 + threads), expected,
                                   what + ", chunk " + std::to_string(chunk));
@@ -224,9 +223,9 @@ UCM_TEST(AttentionIgnoresWhatARowDoesNotSee) {
         AttentionRunner runner(poisoned, *kernels, pool, 2, true);
         runner.Step({{0, 0, 45}});
         const auto rows = static_cast<std::size_t>(30 * input.q_width());
-        UCM_CHECK_MESSAGE(std::memcmp(clean.output().data(), runner.output().data(),
-                                      rows * sizeof(float)) == 0,
-                          kernels->name);
+        UCM_CHECK_MESSAGE(
+            std::memcmp(clean.output().data(), runner.output().data(), rows * sizeof(float)) == 0,
+            kernels->name);
         UCM_CHECK(std::isnan(runner.output().back()));
     }
 }

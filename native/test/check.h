@@ -30,19 +30,19 @@ struct Registration {
 
 }  // namespace ucm::test
 
-#define UCM_TEST(name)                                                          \
-    static void name();                                                         \
-    static const ::ucm::test::Registration name##_registration(#name, name);    \
+#define UCM_TEST(name)                                                       \
+    static void name();                                                      \
+    static const ::ucm::test::Registration name##_registration(#name, name); \
     static void name()
 
-#define UCM_CHECK(condition)                                                    \
-    do {                                                                        \
-        if (!(condition)) ::ucm::test::Fail(__FILE__, __LINE__, #condition);    \
+#define UCM_CHECK(condition)                                                 \
+    do {                                                                     \
+        if (!(condition)) ::ucm::test::Fail(__FILE__, __LINE__, #condition); \
     } while (false)
 
-#define UCM_CHECK_MESSAGE(condition, message)                                            \
-    do {                                                                                 \
-        if (!(condition)) {                                                              \
+#define UCM_CHECK_MESSAGE(condition, message)                                                  \
+    do {                                                                                       \
+        if (!(condition)) {                                                                    \
             ::ucm::test::Fail(__FILE__, __LINE__, std::string(#condition) + ": " + (message)); \
-        }                                                                                \
+        }                                                                                      \
     } while (false)

@@ -19,10 +19,10 @@ using cpu::Kernels;
 
 /** Values of every magnitude, with the edges of the 16-bit formats. */
 std::vector<float> ConversionInputs(Random& random) {
-    std::vector<float> values = {0.0f,      -0.0f,      1.0f,        65504.0f,     65519.0f,
-                                 65520.0f,  -65536.0f,  0x1p-14f,    0x1p-24f,     0x1.8p-25f,
-                                 0x1p-25f,  0x1.002p0f, 0x1.001p0f,  0x1.01p0f,    0x1.03p0f,
-                                 0x1p127f,  INFINITY,   -INFINITY,   0x1.fffffep127f};
+    std::vector<float> values = {0.0f,     -0.0f,      1.0f,       65504.0f,       65519.0f,
+                                 65520.0f, -65536.0f,  0x1p-14f,   0x1p-24f,       0x1.8p-25f,
+                                 0x1p-25f, 0x1.002p0f, 0x1.001p0f, 0x1.01p0f,      0x1.03p0f,
+                                 0x1p127f, INFINITY,   -INFINITY,  0x1.fffffep127f};
     for (int i = 0; i < 3000; ++i) {
         values.push_back(std::ldexp(random.Normal(), static_cast<int>(random.Integer(-40, 40))));
     }
@@ -61,11 +61,10 @@ UCM_TEST(ConversionsRoundToNearestEven) {
             kernels->from_float(dtype, values.data(), stored.data(), count);
             kernels->to_float(dtype, stored.data(), back.data(), count);
             for (std::size_t i = 0; i < values.size(); ++i) {
-                const auto expected =
-                    static_cast<float>(cpu::ReferenceRound(values[i], dtype));
-                UCM_CHECK_MESSAGE(std::bit_cast<uint32_t>(back[i]) ==
-                                      std::bit_cast<uint32_t>(expected),
-                                  std::string(kernels->name) + " " + std::to_string(values[i]));
+                const auto expected = static_cast<float>(cpu::ReferenceRound(values[i], dtype));
+                UCM_CHECK_MESSAGE(
+                    std::bit_cast<uint32_t>(back[i]) == std::bit_cast<uint32_t>(expected),
+                    std::string(kernels->name) + " " + std::to_string(values[i]));
             }
         }
     }
@@ -132,10 +131,12 @@ UCM_TEST(PackingMovesEveryElement) {
                 kernels->pack_values(list, packed.data(), stride);
                 for (int64_t i = 0; i < count; ++i) {
                     for (int64_t d = 0; d < stride; ++d) {
-                        const float expected = d < dim ? rounded[static_cast<std::size_t>(i * dim + d)] : 0.0f;
+                        const float expected =
+                            d < dim ? rounded[static_cast<std::size_t>(i * dim + d)] : 0.0f;
                         UCM_CHECK(packed[static_cast<std::size_t>(i * stride + d)] == expected);
                         if (d >= dim) continue;
-                        UCM_CHECK(keys[static_cast<std::size_t>(d * cpu::kPanelKeys + i)] == expected);
+                        UCM_CHECK(keys[static_cast<std::size_t>(d * cpu::kPanelKeys + i)] ==
+                                  expected);
                     }
                 }
             }
@@ -155,17 +156,37 @@ UCM_TEST(MultiplyHonoursDepthsAndRowOrder) {
             const std::vector<float> start = random.Normals(rows * columns);
             std::vector<int32_t> depths;
             for (int64_t r = 0; r < rows; ++r) {
-                depths.push_back(static_cast<int32_t>(std::min(depth, depth * r / rows + trial % 3)));
+                depths.push_back(
+                    static_cast<int32_t>(std::min(depth, depth * r / rows + trial % 3)));
             }
             const bool accumulate = trial % 2 == 0;
             std::vector<float> all = start;
             std::vector<float> single = start;
-            kernels->multiply({a.data(), depth, b.data(), columns, all.data(), columns, rows,
-                               columns, depths.data(), 0, accumulate, {}});
+            kernels->multiply({a.data(),
+                               depth,
+                               b.data(),
+                               columns,
+                               all.data(),
+                               columns,
+                               rows,
+                               columns,
+                               depths.data(),
+                               0,
+                               accumulate,
+                               {}});
             for (int64_t r = 0; r < rows; ++r) {
-                kernels->multiply({a.data() + r * depth, depth, b.data(), columns,
-                                   single.data() + r * columns, columns, 1, columns,
-                                   depths.data() + r, 0, accumulate, {}});
+                kernels->multiply({a.data() + r * depth,
+                                   depth,
+                                   b.data(),
+                                   columns,
+                                   single.data() + r * columns,
+                                   columns,
+                                   1,
+                                   columns,
+                                   depths.data() + r,
+                                   0,
+                                   accumulate,
+                                   {}});
                 for (int64_t c = 0; c < columns; ++c) {
                     const auto at = static_cast<std::size_t>(r * columns + c);
                     double expected = accumulate ? start[at] : 0.0;

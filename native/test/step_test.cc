@@ -1,7 +1,8 @@
 // What a step refuses.
+#include "attention/step.h"
+
 #include <limits>
 
-#include "attention/step.h"
 #include "test/check.h"
 
 namespace ucm::test {
@@ -37,10 +38,8 @@ UCM_TEST(StepChecksTheBatch) {
     CheckMessage({.context_lens = {}}, "beginStep: contextLens is empty");
     CheckMessage({.query_start = {0, 3}}, "beginStep: queryStart has 2 elements, expected 3");
     CheckMessage({.query_start = {1, 3, 4}}, "beginStep: queryStart[0] is 1, expected 0");
-    CheckMessage({.query_start = {0, 3, 3}},
-                 "beginStep: queryStart[2] is 3, expected at least 4");
-    CheckMessage({.block_start = {0, 2, 1}},
-                 "beginStep: blockStart[2] is 1, expected at least 2");
+    CheckMessage({.query_start = {0, 3, 3}}, "beginStep: queryStart[2] is 3, expected at least 4");
+    CheckMessage({.block_start = {0, 2, 1}}, "beginStep: blockStart[2] is 1, expected at least 2");
     CheckMessage({.block_start = {0, 2, 4}},
                  "beginStep: blockStart[2] is 4, but blockIds has 3 elements");
     CheckMessage({.block_ids = {4, 8, 7}}, "beginStep: blockIds[1] is 8, expected 0 to 7");
@@ -69,8 +68,9 @@ UCM_TEST(StepWorkCoversEveryRowAndSegmentOnce) {
     const std::vector<int32_t> block_start = {0, 57, 151};
     for (const int threads : {1, 2, 7}) {
         Step step;
-        UCM_CHECK(step.Build(shape, {}, {query_start, context_lens, block_start, block_ids}, threads)
-                      .ok());
+        UCM_CHECK(
+            step.Build(shape, {}, {query_start, context_lens, block_start, block_ids}, threads)
+                .ok());
         // (sequence, head, row) -> segments covered.
         std::vector<std::vector<int>> seen(2 * 2 * 200, std::vector<int>(6, 0));
         for (const WorkItem& item : step.items()) {
@@ -112,8 +112,7 @@ UCM_TEST(ArenaChecksItsShape) {
     UCM_CHECK(message(shape) == "createArena: headDim is 36, expected a multiple of 8");
     shape = kShape;
     shape.num_query_heads = 5;
-    UCM_CHECK(message(shape) ==
-              "createArena: numQueryHeads 5 is not a multiple of numKvHeads 2");
+    UCM_CHECK(message(shape) == "createArena: numQueryHeads 5 is not a multiple of numKvHeads 2");
     shape = kShape;
     shape.num_blocks = std::numeric_limits<int32_t>::max();
     shape.num_layers = 4096;
