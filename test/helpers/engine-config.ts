@@ -20,7 +20,14 @@ export function testEngineConfig(model: Partial<EngineConfig["model"]>): EngineC
       seed: 0,
       ...model,
     },
-    cache: { blockSize: 16, kvDtype: "float32", numBlocks: 64, kvBytes: 0 },
+    cache: {
+      blockSize: 16,
+      kvDtype: "float32",
+      numBlocks: 64,
+      kvBytes: 0,
+      enablePrefixCaching: true,
+      blockHashSeed: null,
+    },
     scheduler: {
       maxNumSeqs: 8,
       maxNumBatchedTokens: 512,

@@ -56,6 +56,19 @@ describe("sources of flags", () => {
     expect(flags.model).toBe("/from-file");
   });
 
+  it("caches prefixes unless told not to, under the hash that vLLM's launch lines name", async () => {
+    expect((await run(["/m"])).flags).toMatchObject({
+      enablePrefixCaching: true,
+      prefixCachingHashAlgo: null,
+    });
+    const argv = ["/m", "--no-enable-prefix-caching", "--prefix-caching-hash-algo", "sha256_cbor"];
+    const { flags, warnings } = await run(argv);
+    expect(flags.enablePrefixCaching).toBe(false);
+    expect(flags.prefixCachingHashAlgo).toBe("sha256_cbor");
+    expect(warnings).toEqual([]);
+    expect(await failure(["/m", "--prefix-caching-hash-algo", "md5"])).toContain("invalid choice");
+  });
+
   it("reads lists, mappings, human numbers and no- keys from YAML", async () => {
     const config = write(
       "given.yaml",
