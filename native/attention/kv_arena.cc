@@ -26,7 +26,7 @@ Status CheckShape(const ArenaShape& shape) {
     UCM_RETURN_IF_ERROR(CheckRange("blockSize", shape.block_size, 8, 256));
     UCM_RETURN_IF_ERROR(CheckRange("numQueryHeads", shape.num_query_heads, 1, 4096));
     UCM_RETURN_IF_ERROR(CheckRange("numKvHeads", shape.num_kv_heads, 1, shape.num_query_heads));
-    UCM_RETURN_IF_ERROR(CheckRange("headDim", shape.head_dim, 32, 256));
+    UCM_RETURN_IF_ERROR(CheckRange("headDim", shape.head_dim, 8, 256));
     if (!std::has_single_bit(static_cast<uint64_t>(shape.block_size))) {
         return Status::InvalidArgument("createArena: blockSize is " +
                                        std::to_string(shape.block_size) +

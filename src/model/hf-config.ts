@@ -104,8 +104,8 @@ function requireShape(hf: HfConfig, headDim: number, numKvHeads: number, path: s
       `num_attention_heads ${hf.num_attention_heads} is not a multiple of num_key_value_heads ${numKvHeads}.`,
     );
   }
-  if (!Number.isInteger(headDim) || headDim % 8 !== 0 || headDim < 32 || headDim > 256) {
-    const message = `head dimension ${headDim} is not supported; expected a multiple of 8 from 32 to 256.`;
+  if (!Number.isInteger(headDim) || headDim % 8 !== 0 || headDim < 8 || headDim > 256) {
+    const message = `head dimension ${headDim} is not supported; expected a multiple of 8 from 8 to 256.`;
     if (hf.head_dim == null && !Number.isInteger(headDim)) {
       throw bad(
         `hidden_size ${hf.hidden_size} is not a multiple of num_attention_heads ${hf.num_attention_heads}.`,

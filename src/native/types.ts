@@ -30,7 +30,7 @@ export interface ArenaSpec {
   blockSize: number;
   numQueryHeads: number;
   numKvHeads: number;
-  /** 32 to 256, a multiple of 8. */
+  /** 8 to 256, a multiple of 8. */
   headDim: number;
   dtype: FloatDtype;
   /** Null for a model without rotary embedding. */
