@@ -48,6 +48,7 @@ class Generator:
 
     def __init__(self, tokenizer, books, raw_books, seed):
         self.tokenizer, self.books, self.raw_books = tokenizer, books, raw_books
+        self.score_haystack = False
         self.facts = load_facts()
         self.rng = random.Random(seed)
         self.cache = {}
@@ -98,14 +99,14 @@ class Generator:
                 facts["listAnswerJoin"].join(value for _, value in picked))
 
     def haystack(self, room):
-        """A run of whole sentences of at most `room` tokens, and where they start."""
+        """A book, a start in it, the sentence starts in the `room` tokens from there, their kind."""
         raw = self.raw_books and self.rng.random() < 0.25
         books = [b for b in (self.raw_books if raw else self.books) if len(b.tokens) > room + 400]
         book = self.rng.choices(books, [len(b.tokens) for b in books])[0]
         last = np.searchsorted(book.paragraphs, len(book.tokens) - room)
         start = int(book.paragraphs[self.rng.randrange(max(1, last))])
         low, high = np.searchsorted(book.sentences, [start + 1, start + room])
-        return book, start, book.sentences[low:high], PROSE if not raw else IGNORE
+        return book, start, book.sentences[low:high], PROSE if self.score_haystack and not raw else IGNORE
 
     def bury(self, sequence, statements, room):
         """Add prose with the statements at random depths; return its last sentence."""
@@ -212,20 +213,34 @@ def training_books(folder, tokenizer):
     return [b.cut(0, 0.97) for b in books], [b.cut(0, 0.96) for b in raw], [b.cut(0.97, 1) for b in books]
 
 
-def training_rows(generator, length, count):
-    """One batch of a length as an array (3, count, length): ids, labels, kinds."""
-    rng, rows = generator.rng, []
-    most = max(4, min(64, length // 40))
-    for _ in range(count):
-        draw = rng.random()
-        if draw < 0.10:
-            sequence = generator.prose(length)
-        elif draw < 0.14 and length < 5000:
-            sequence = generator.continuation(length)
-        else:
-            facts = rng.choice([1, rng.randint(2, 8), rng.randint(4, most), rng.randint(4, most)])
-            facts = min(facts, most)
-            questions = min(rng.randint(1, facts + 2), max(4, length // 45))
-            sequence = generator.recall(length, facts, questions, rng.random() < 0.5, 0.1)
-        rows.append(sequence.padded(length))
-    return np.stack(rows, axis=1)
+def recall_task(generator, length):
+    """A recall sequence with a random number of facts, questions and forms."""
+    rng, most = generator.rng, max(4, min(64, length // 40))
+    facts = min(most, rng.choice([1, rng.randint(2, 8), rng.randint(4, most), rng.randint(4, most)]))
+    questions = min(rng.randint(1, facts + 2), max(4, length // 45))
+    return generator.recall(length, facts, questions, rng.random() < 0.5, 0.1)
+
+
+def prose_task(generator, length):
+    """Prose, or a conversation that continues prose."""
+    chat = length < 3000 and generator.rng.random() < 0.15
+    return (generator.continuation if chat else generator.prose)(length)
+
+
+def mixed_task(generator, length):
+    """Mostly recall within scored prose, and a little prose alone."""
+    draw = generator.rng.random()
+    if draw < 0.10:
+        return generator.prose(length)
+    if draw < 0.14 and length < 5000:
+        return generator.continuation(length)
+    return recall_task(generator, length)
+
+
+TASKS = {"M": mixed_task, "R": recall_task, "P": prose_task}
+
+
+def make_rows(generator, kind, length, count):
+    """One batch as an array (3, count, length): ids, labels, kinds."""
+    generator.score_haystack = kind == "M"
+    return np.stack([TASKS[kind](generator, length).padded(length) for _ in range(count)], axis=1)

@@ -40,12 +40,15 @@ def perplexity(model, weights, books, length=1024):
 def prompts(generator, length, mode, chat, count):
     """Prompts of between 90 % and 100 % of a length, with their answers."""
     facts, listed = MODES[mode]
-    while count:
+    for _ in range(100 * count):
         sequence = generator.recall(length, min(facts, length // 30), 1, chat, listed)
         prompt = sequence.kinds.index(ANSWER)
         if 0.9 * length <= prompt <= length:
             count -= 1
             yield sequence
+        if not count:
+            return
+    raise SystemExit(f"{mode} prompts do not fit into {length} tokens")
 
 
 @torch.no_grad()
@@ -89,6 +92,17 @@ def continue_text(model, weights, tokenizer, text, tokens=60):
     return tokenizer.decode(ids, skip_special_tokens=False)
 
 
+def prose_figures(model, forms, tokenizer, books):
+    """Print and return the perplexity of every weight format, and show some continuations."""
+    figures = {name: perplexity(model, weights, books) for name, weights in forms.items()}
+    for name, value in figures.items():
+        growth = 100 * (value / figures["bf16"] - 1)
+        print(f"perplexity {name:10s} {value:9.4f}  growth {growth:+.3f} %", flush=True)
+    for text in ("Once upon a time", "Alice looked at the old house and", "The captain said"):
+        print(repr(continue_text(model, forms["bf16"], tokenizer, text)), flush=True)
+    return {"perplexity": figures}
+
+
 def main():
     """Command line: print every figure, and write them as JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -99,6 +113,8 @@ def main():
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--formats", nargs="+", default=["bf16"], choices=list(FORMATS), help="weight formats to test recall in")
+    parser.add_argument("--arithmetic", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--skip-prose", action="store_true", help="test recall alone")
     parser.add_argument("--json", help="file for the figures")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -106,15 +122,9 @@ def main():
     config, weights = load_checkpoint(args.model, device)
     tokenizer = Tokenizer.from_file(str(Path(args.model) / "tokenizer.json"))
     books = load_books(args.corpus, tokenizer, held_out=True)
-    model = Model(config)
+    model = Model(config, getattr(torch, args.arithmetic))
     forms = {name: quantized(weights, rounding) if rounding else weights for name, rounding in FORMATS.items()}
-    figures = {"perplexity": {name: perplexity(model, form, books) for name, form in forms.items()}}
-    for name, value in figures["perplexity"].items():
-        growth = 100 * (value / figures["perplexity"]["bf16"] - 1)
-        print(f"perplexity {name:10s} {value:9.4f}  growth {growth:+.3f} %", flush=True)
-    for text in ("Once upon a time", "Alice looked at the old house and", "The captain said"):
-        print(repr(continue_text(model, weights, tokenizer, text)), flush=True)
-    figures["recall"] = {}
+    figures = {"recall": {}} if args.skip_prose else {"recall": {}, **prose_figures(model, forms, tokenizer, books)}
     for name in args.formats:
         print(f"weights {name}")
         figures["recall"][name] = recall_table(model, forms[name], tokenizer, books, args)

@@ -118,7 +118,7 @@ class Model:
             table = rope_tables(c, length, ids.device)
             self.tables = {(batch, length): [t.repeat(batch, 1) for t in table]}
         cos, sin = self.tables[batch, length]
-        x = F.embedding(ids.reshape(-1), weights[EMBEDDING]).float()
+        x = F.dropout(F.embedding(ids.reshape(-1), weights[EMBEDDING]), dropout)
         for layer in range(c["num_hidden_layers"]):
             prefix = f"model.layers.{layer}."
             w = {n[len(prefix):]: t for n, t in weights.items() if n.startswith(prefix)}

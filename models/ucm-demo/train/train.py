@@ -5,6 +5,7 @@ import json
 import math
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,70 +13,52 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from data import ANSWER, PROSE, Generator, load_facts, training_books, training_rows
+from data import ANSWER, PROSE, Generator, load_facts, make_rows, training_books
 from model import CONFIG, Model, init_weights, save_checkpoint
 from quant import straight_through
+from stages import STAGES
 from tokenizer import save_tokenizer, train_tokenizer
-
-TOKENS = 67584
-"""Tokens of one step, whatever the length of its sequences."""
-PHASES = [
-    (0.20, {528: 1}),
-    (0.35, {528: 3, 1056: 3, 2112: 2}),
-    (0.55, {528: 2, 1056: 2, 2112: 3, 4224: 3}),
-    (0.75, {528: 1, 1056: 2, 2112: 2, 4224: 3, 8448: 3}),
-    (1.00, {528: 1, 1056: 2, 2112: 2, 4224: 3, 8448: 4, 16896: 4, 33792: 0.5}),
-]
-"""Up to which part of the run which lengths are drawn, and how often."""
 
 
 class Steps(IterableDataset):
-    """Batches by step number; each worker makes every n-th one."""
+    """The batches of a stage; each worker makes every n-th one."""
 
-    def __init__(self, tokenizer_file, corpus, first, last, seed):
-        self.tokenizer_file, self.corpus = tokenizer_file, corpus
-        self.first, self.last, self.seed = first, last, seed
-        self.total = last
+    def __init__(self, tokenizer_file, corpus, stage, seed):
+        self.tokenizer_file, self.corpus, self.stage, self.seed = tokenizer_file, corpus, stage, seed
 
     def __iter__(self):
-        worker = get_worker_info()
+        worker, stage = get_worker_info(), self.stage
         tokenizer = Tokenizer.from_file(self.tokenizer_file)
         books, raw, _ = training_books(self.corpus, tokenizer)
         generator = Generator(tokenizer, books, raw, 0)
-        for step in range(self.first + worker.id, self.last, worker.num_workers):
-            generator.rng = random.Random(self.seed * 1000003 + step)
-            mix = next(m for end, m in PHASES if step < end * self.total or end == 1.0)
+        for step in range(worker.id, stage.steps, worker.num_workers):
+            generator.rng = random.Random(f"{self.seed}/{stage.name}/{step}")
+            mix = next(m for end, m in stage.phases if step < end * stage.steps)
             length = generator.rng.choices(list(mix), list(mix.values()))[0]
-            yield torch.from_numpy(training_rows(generator, length, TOKENS // length))
+            yield torch.from_numpy(make_rows(generator, kind_of(step, stage), length, stage.tokens // length))
 
 
-def learning_rate(step, args):
-    """Short warm-up, flat, then a long decay to a fiftieth."""
-    warm = min(1.0, (step + 1) / args.warmup)
-    left = (args.steps - step) / (args.steps * args.decay)
-    return args.rate * warm * (0.02 + 0.98 * min(1.0, left))
+def kind_of(step, stage):
+    """What a step trains on."""
+    return stage.pattern[step % len(stage.pattern)]
 
 
-def scored(kinds, args):
-    """Positions whose next token is scored: all answers, and a sample of prose."""
-    following = kinds[:, 1:]
-    rows = torch.arange(kinds.numel(), device=kinds.device).view_as(kinds)[:, :-1]
-    prose = rows[following == PROSE]
-    prose = prose[torch.randperm(len(prose), device=prose.device)[: args.prose]]
-    return rows[following == ANSWER], prose
+def learning_rate(step, stage):
+    """Short warm-up, flat, then a decay to a fiftieth."""
+    horizon = stage.horizon or stage.steps
+    left = (horizon - step) / (horizon * stage.decay)
+    return stage.rate * min(1.0, (step + 1) / stage.warmup) * (0.02 + 0.98 * min(1.0, left))
 
 
-def loss_of(model, weights, batch, args, dropout):
-    """Mean losses on answers and on prose."""
+def losses_of(model, weights, batch, stage, dropout):
+    """Mean losses on the answers and on a sample of the prose; nothing scored is zero."""
     ids, labels, kinds = batch.long()
     states = model.hidden(weights, ids, dropout)
-    answers, prose = scored(kinds, args)
-    flat = labels.reshape(-1)
-    parts = []
-    for where in (answers, prose):
-        logits = model.logits(weights, states[where])
-        parts.append(F.cross_entropy(logits, flat[where + 1]) if len(where) else states.sum() * 0)
-    return parts
+    rows = torch.arange(kinds.numel(), device=kinds.device).view_as(kinds)[:, :-1]
+    answers, prose = (rows[kinds[:, 1:] == kind] for kind in (ANSWER, PROSE))
+    prose = prose[torch.randperm(len(prose), device=prose.device)[: stage.prose_sample]]
+    return [F.cross_entropy(model.logits(weights, states[where]), labels.reshape(-1)[where + 1])
+            if len(where) else states.sum() * 0 for where in (answers, prose)]
 
 
 @torch.no_grad()
@@ -88,67 +71,73 @@ def validate(model, weights, books, device, length=1024):
     return F.cross_entropy(model.logits(weights, states), ids[:, 1:].reshape(-1)).item()
 
 
-def make_optimizer(weights, args):
+def make_optimizer(weights, stage):
     """AdamW with decay on matrices only."""
-    groups = [{"params": [w for w in weights.values() if w.dim() > 1], "weight_decay": args.decay_weights},
+    groups = [{"params": [w for w in weights.values() if w.dim() > 1], "weight_decay": stage.weight_decay},
               {"params": [w for w in weights.values() if w.dim() == 1], "weight_decay": 0.0}]
     fused = next(iter(weights.values())).is_cuda
-    return torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98), eps=1e-9, fused=fused)
+    return torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.98), eps=1e-9, fused=fused)
 
 
-def train(args, device):
-    """Run all steps, writing a line every `log` steps and the checkpoint at the end."""
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    save_tokenizer(train_tokenizer(args.corpus, load_facts()), out)
-    tokenizer_file = str(out / "tokenizer.json")
-    _, _, unseen = training_books(args.corpus, Tokenizer.from_file(tokenizer_file))
-    weights = {n: w.to(device).requires_grad_() for n, w in init_weights(CONFIG, args.seed).items()}
-    optimizer = make_optimizer(weights, args)
-    cuda = device == "cuda"
-    model = Model(CONFIG, torch.bfloat16, compiled=cuda)
-    plain = Model(CONFIG, torch.bfloat16)
-    first = resume(args, weights, optimizer, device)
-    data = DataLoader(Steps(tokenizer_file, args.corpus, first, args.steps, args.seed), batch_size=None,
-                      num_workers=args.workers, prefetch_factor=8, pin_memory=cuda)
-    begun, sums = time.time(), torch.zeros(3, device=device)
-    for step, batch in enumerate(data, first):
+class Log:
+    """Mean losses since the last line."""
+
+    def __init__(self, stage, device):
+        self.name, self.begun = stage.name, time.time()
+        self.sums = torch.zeros(2, 2, device=device)
+
+    def add(self, losses):
+        """Count one step; a loss of zero means that there was nothing to score."""
+        values = torch.stack([loss.detach() for loss in losses])
+        self.sums += torch.stack([values, (values != 0).float()])
+
+    def write(self, step, unseen):
+        """Print a line, and stop the run if the losses are no numbers."""
+        answers, prose = (self.sums[0] / self.sums[1].clamp_min(1)).tolist()
+        print(json.dumps({"stage": self.name, "step": step, "answers": round(answers, 4), "prose": round(prose, 4),
+                          "unseen": round(unseen, 4), "seconds": round(time.time() - self.begun, 1)}), flush=True)
+        if not math.isfinite(unseen):
+            raise SystemExit(f"loss is not finite at step {step}")
+        self.sums.zero_()
+
+
+def run_stage(stage, weights, models, unseen, args, device):
+    """Train through one stage, changing the weights in place."""
+    before = {name: w.detach().clone() for name, w in weights.items()}
+    optimizer, log = make_optimizer(weights, stage), Log(stage, device)
+    tokenizer_file = str(Path(args.out) / "tokenizer.json")
+    data = DataLoader(Steps(tokenizer_file, args.corpus, stage, args.seed), batch_size=None,
+                      num_workers=args.workers, prefetch_factor=8, pin_memory=device == "cuda")
+    for step, batch in enumerate(data):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args)
-        late = step >= args.quantize_from * args.steps
-        used = straight_through(weights) if late and step % 2 else weights
-        answer, prose = loss_of(model, used, batch.to(device, non_blocking=True), args, args.dropout)
-        (answer + args.prose_weight * prose).backward()
+            group["lr"] = learning_rate(step, stage)
+        rounded = step >= stage.quantize_from * stage.steps and step % 2
+        used = straight_through(weights) if rounded else weights
+        dropout = stage.prose_dropout if kind_of(step, stage) == "P" else stage.dropout
+        losses = losses_of(models[0], used, batch.to(device, non_blocking=True), stage, dropout)
+        (losses[0] + stage.prose_weight * losses[1]).backward()
         torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        sums += torch.stack([answer.detach(), prose.detach(), torch.ones_like(answer)])
-        if (step + 1) % args.log == 0 or step + 1 == args.steps:
-            means = (sums[:2] / sums[2]).tolist()
-            unseen_loss = validate(plain, weights, unseen, device)
-            line = {"step": step + 1, "length": batch.shape[2], "answers": round(means[0], 4),
-                    "prose": round(means[1], 4), "unseen": round(unseen_loss, 4),
-                    "seconds": round(time.time() - begun, 1)}
-            if not math.isfinite(means[0] + means[1]):
-                raise SystemExit(f"loss is not finite at step {step + 1}")
-            print(json.dumps(line), flush=True)
-            sums.zero_()
-        if args.state and ((step + 1) % 500 == 0 or time.time() - begun > args.stop_after):
-            torch.save({"step": step + 1, "weights": weights, "optimizer": optimizer.state_dict()}, args.state)
-        if time.time() - begun > args.stop_after:
-            break
-    save_checkpoint(weights, CONFIG, out)
+        log.add(losses)
+        if (step + 1) % args.log == 0 or step + 1 == stage.steps:
+            log.write(step + 1, validate(models[1], weights, unseen, device))
+    for name, w in weights.items():
+        w.data.lerp_(before[name], stage.keep)
 
 
-def resume(args, weights, optimizer, device):
-    """Load a saved state, if there is one, and return the first step to run."""
-    if not args.state or not Path(args.state).exists():
-        return 0
-    state = torch.load(args.state, map_location=device)
-    for name, value in state["weights"].items():
-        weights[name].data.copy_(value)
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"]
+def train(args, device):
+    """Tokenizer, all stages, checkpoint."""
+    out = Path(args.out)
+    save_tokenizer(train_tokenizer(args.corpus, load_facts()), out)
+    _, _, unseen = training_books(args.corpus, Tokenizer.from_file(str(out / "tokenizer.json")))
+    weights = {n: w.to(device).requires_grad_() for n, w in init_weights(CONFIG, args.seed).items()}
+    models = Model(CONFIG, torch.bfloat16, compiled=device == "cuda"), Model(CONFIG, torch.bfloat16)
+    for stage in STAGES:
+        short = replace(stage, steps=max(1, round(stage.steps * args.part)),
+                        horizon=round(stage.horizon * args.part))
+        run_stage(short, weights, models, unseen, args, device)
+        save_checkpoint(weights, CONFIG, out)
 
 
 def main():
@@ -156,20 +145,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", required=True, help="folder with the books, pgNNN.txt")
     parser.add_argument("--out", required=True, help="folder for the checkpoint")
-    parser.add_argument("--steps", type=int, default=12000)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--warmup", type=int, default=300)
-    parser.add_argument("--decay", type=float, default=0.6, help="part of the run in which the rate decays")
-    parser.add_argument("--decay-weights", type=float, default=0.1)
-    parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--prose", type=int, default=4096, help="prose tokens scored per step")
-    parser.add_argument("--prose-weight", type=float, default=0.5)
-    parser.add_argument("--quantize-from", type=float, default=0.75, help="part of the run after which every other step rounds to 4 bits")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=14)
-    parser.add_argument("--log", type=int, default=250)
-    parser.add_argument("--state", help="file to save to and to resume from")
-    parser.add_argument("--stop-after", type=float, default=math.inf, help="seconds after which to stop early")
+    parser.add_argument("--workers", type=int, default=14, help="processes that make batches")
+    parser.add_argument("--log", type=int, default=150, help="steps between lines of figures")
+    parser.add_argument("--part", type=float, default=1.0, help="part of all steps, for trying things out")
     args = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = True
     train(args, "cuda" if torch.cuda.is_available() else "cpu")
