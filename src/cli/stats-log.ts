@@ -30,6 +30,7 @@ export function statsLine(last: EngineStats, now: EngineStats, seconds: number):
   const prompt = (now.promptTokens - last.promptTokens) / seconds;
   const generated = (now.generatedTokens - last.generatedTokens) / seconds;
   const usage = (100 * now.usedBlocks) / now.numBlocks;
+  const external = now.externalPrefixCache;
   const preemptions = now.numPreemptions - last.numPreemptions;
   return [
     `Engine 000: Avg prompt throughput: ${prompt.toFixed(1)} tokens/s`,
@@ -39,6 +40,9 @@ export function statsLine(last: EngineStats, now: EngineStats, seconds: number):
     ...(preemptions > 0 ? [`Preemptions: ${preemptions}`] : []),
     `GPU KV cache usage: ${usage.toFixed(1)}%`,
     `Prefix cache hit rate: ${(100 * now.prefixCacheHitRate).toFixed(1)}%`,
+    ...(external === null
+      ? []
+      : [`External prefix cache hit rate: ${(100 * external.hitRate).toFixed(1)}%`]),
   ].join(", ");
 }
 

@@ -1,4 +1,4 @@
-import type { KvDtype, Quantization, WeightDtype } from "../messages/index.js";
+import type { KvDtype, Quantization, StoreConfig, WeightDtype } from "../messages/index.js";
 
 /** Everything that was decided before the first worker starts: merged, validated, sized, frozen. */
 export interface EngineConfig {
@@ -36,6 +36,8 @@ export interface EngineConfig {
     /** PYTHONHASHSEED, which the chain of block hashes starts from; null when it is not set. */
     readonly blockHashSeed: string | null;
   };
+  /** The external KV cache store of every worker; null for none. */
+  readonly store: StoreConfig | null;
   readonly scheduler: {
     readonly maxNumSeqs: number;
     readonly maxNumBatchedTokens: number;

@@ -1,6 +1,6 @@
 import { UcmError } from "../errors/index.js";
 import { log } from "../log/index.js";
-import type { KvDtype, WeightDtype } from "../messages/index.js";
+import type { KvDtype, StoreConfig, WeightDtype } from "../messages/index.js";
 import { loadModelConfig } from "../model/hf-config.js";
 import type { ModelConfig } from "../model/model-config.js";
 import { estimateWeightBytes } from "../model/weight-size.js";
@@ -20,6 +20,7 @@ import { parseKvTransferConfig } from "./kv-transfer-config.js";
 import { inspectMachine, type Machine } from "./machine.js";
 import { resolveFolder } from "./model-folder.js";
 import { resolvePrefixCaching } from "./prefix-caching.js";
+import { resolveStore } from "./store-config.js";
 
 /** Surroundings that a test may replace. */
 export interface ResolveContext {
@@ -44,6 +45,7 @@ export function resolveEngineConfig(
   const kvDtype = resolveKvDtype(options, model);
   const size = sizeCache(options, model, limits, { maxModelLen, kvDtype, machine });
   warnOfUnusedParts(options);
+  const store = openStore(options, model, kvDtype);
   logSizes(size, limits, options.blockSize);
   return deepFreeze({
     model: { ...describeModel(options, path, model), maxModelLen: size.maxModelLen },
@@ -54,6 +56,7 @@ export function resolveEngineConfig(
       kvBytes: size.kvBytes,
       ...prefixCaching,
     },
+    store,
     scheduler: {
       ...limits,
       longPrefillTokenThreshold: options.longPrefillTokenThreshold,
@@ -141,17 +144,29 @@ function sizeCache(
   });
 }
 
+/** The KV cache store of --kv-transfer-config, null without one. */
+function openStore(
+  { kvTransferConfig, blockSize }: EngineOptions,
+  model: ModelConfig,
+  kvDtype: KvDtype,
+): StoreConfig | null {
+  if (kvTransferConfig === null) return null;
+  const store = resolveStore(parseKvTransferConfig(kvTransferConfig), {
+    blockSize,
+    numLayers: model.numLayers,
+    bytesPerBlock: bytesPerBlock(model, blockSize, kvDtype),
+  });
+  if (store === null) return null;
+  const memory = store.memoryBytes > 0 ? [`${toGib(store.memoryBytes)} GiB of memory`] : [];
+  log.info(`KV cache store ${store.name}: ${[...memory, ...store.backends].join(", ")}`);
+  return store;
+}
+
 /** What was asked for and changes speed or memory alone, but is not done by this version. */
 function warnOfUnusedParts(options: EngineOptions): void {
   if (options.tensorParallelSize > 1) {
     log.warning(
       `--tensor-parallel-size ${options.tensorParallelSize}: this version starts one worker, which computes all of every layer. Results are the same.`,
-    );
-  }
-  if (options.kvTransferConfig !== null) {
-    parseKvTransferConfig(options.kvTransferConfig);
-    log.warning(
-      "--kv-transfer-config: this version runs dense attention without an external KV cache store. Results are those of dense attention.",
     );
   }
 }

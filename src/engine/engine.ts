@@ -1,9 +1,17 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { EngineConfig } from "../config/engine-config.js";
 import { toUcmError, UcmError } from "../errors/index.js";
-import { BlockHasher } from "../kvcache/index.js";
+import { BlockHasher, Connector } from "../kvcache/index.js";
+import { log } from "../log/index.js";
 import type { StepResultMessage } from "../messages/index.js";
-import { Scheduler, type SchedulerStats, type SequenceEvent } from "../scheduler/index.js";
+import {
+  type LoadFailure,
+  Scheduler,
+  type SchedulerStats,
+  type SchedulerStore,
+  type SequenceEvent,
+  type StartedSequence,
+} from "../scheduler/index.js";
 import type { Tokenizer } from "../tokenizer/types.js";
 import { LiveRequest } from "./live-request.js";
 import type { Executor, GenerateOutput, GenerateRequest } from "./types.js";
@@ -34,7 +42,7 @@ export class Engine {
   readonly #tokenizer: Tokenizer | null;
   readonly #clock: () => number;
   readonly #scheduler: Scheduler;
-  /** Null under --no-enable-prefix-caching. */
+  /** Null under --no-enable-prefix-caching without a store. */
   readonly #blockHasher: BlockHasher | null;
   /** The request of every sequence that has not ended. */
   readonly #owners = new Map<number, LiveRequest>();
@@ -53,15 +61,14 @@ export class Engine {
     this.#tokenizer = tokenizer;
     this.#clock = clock;
     const { blockSize, numBlocks, enablePrefixCaching, blockHashSeed } = config.cache;
-    this.#blockHasher = enablePrefixCaching
-      ? new BlockHasher({ blockSize, seed: blockHashSeed })
-      : null;
-    this.#scheduler = new Scheduler({
-      blockSize,
-      numBlocks,
-      maxModelLen: config.model.maxModelLen,
-      ...config.scheduler,
-    });
+    this.#blockHasher =
+      enablePrefixCaching || config.store !== null
+        ? new BlockHasher({ blockSize, seed: blockHashSeed })
+        : null;
+    this.#scheduler = new Scheduler(
+      { blockSize, numBlocks, maxModelLen: config.model.maxModelLen, ...config.scheduler },
+      schedulerStore(config),
+    );
   }
 
   /** Why the engine died and takes no more requests; null while it lives. */
@@ -160,13 +167,41 @@ export class Engine {
   async #step(): Promise<void> {
     const { step, started } = this.#scheduler.schedule();
     const scheduledMs = this.#clock();
-    for (const { seqId, promptLength, numCachedTokens } of started) {
-      this.#owners.get(seqId)?.markScheduled(scheduledMs, numCachedTokens);
+    for (const sequence of started) {
+      const { seqId, promptLength, numCachedTokens } = sequence;
+      const live = this.#owners.get(seqId);
+      live?.markScheduled(scheduledMs, numCachedTokens);
+      if (live !== undefined) logPrefix(live.requestId, sequence, this.#config.cache.blockSize);
       this.#totals.promptTokens += promptLength;
     }
     const result = await this.#executor.execute(step);
     const events = this.#scheduler.update(result);
+    this.#handleLoadFailures(this.#scheduler.takeLoadFailures());
     this.#deliver(events, result);
+  }
+
+  /** Says what became of requests whose blocks could not be loaded, in vLLM's words. */
+  #handleLoadFailures(failures: readonly LoadFailure[]): void {
+    for (const { seqId, numTokens, isFatal } of failures) {
+      const live = this.#owners.get(seqId);
+      if (live === undefined) continue;
+      if (!isFatal) {
+        log.warning(
+          `Recovered from KV load failure: 1 request(s) rescheduled (${numTokens} tokens affected). Request IDs: ${live.requestId}`,
+        );
+        continue;
+      }
+      log.error(
+        `Failing 1 request(s) due to KV load failure (failure_policy=fail, ${numTokens} tokens affected). Request IDs: ${live.requestId}`,
+      );
+      this.#unregister(live);
+      live.fail(
+        new UcmError(
+          "UCM_ERR_KV_LOAD",
+          `${numTokens} tokens of the prompt could not be loaded from the KV cache store, and kv_load_failure_policy is "fail". Please retry; with "recompute" they would be computed again.`,
+        ),
+      );
+    }
   }
 
   #deliver(events: readonly SequenceEvent[], result: StepResultMessage): void {
@@ -204,4 +239,24 @@ export class Engine {
       live.fail(error);
     }
   }
+}
+
+/** What the scheduler needs of the store, null without one. */
+function schedulerStore({ cache, store }: EngineConfig): SchedulerStore | null {
+  if (store === null) return null;
+  const { blockSize, kvBytes, numBlocks, enablePrefixCaching } = cache;
+  const connector = new Connector(store, { blockSize, bytesPerBlock: kvBytes / numBlocks });
+  return { connector, sharesArena: enablePrefixCaching };
+}
+
+/** One line for a request of whose prompt something was found. */
+function logPrefix(requestId: string, sequence: StartedSequence, blockSize: number): void {
+  const { promptLength, numCachedTokens, loadedBlocks } = sequence;
+  if (numCachedTokens === 0) return;
+  const memory = loadedBlocks.memory * blockSize;
+  const file = loadedBlocks.file * blockSize;
+  const arena = numCachedTokens - memory - file;
+  log.info(
+    `Request ${requestId}: prompt tokens: ${promptLength}, computed: ${promptLength - numCachedTokens}, hit in KV cache: ${arena}, in DRAM: ${memory}, in files: ${file}`,
+  );
 }

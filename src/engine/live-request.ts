@@ -16,6 +16,7 @@ import type {
 
 /** A request from its arrival to its end: its n sequences and the stream of their outputs. */
 export class LiveRequest {
+  readonly requestId: string;
   readonly queue: OutputQueue<GenerateOutput>;
   /** What the scheduler runs for it: sequence i is seqIds[i]. */
   readonly sequences: readonly SequenceInput[];
@@ -41,6 +42,7 @@ export class LiveRequest {
   ) {
     const { sampling, promptTokenIds } = request;
     const { firstSeqId, tokenizer, blockHasher, arrivalMs, onCancel } = options;
+    this.requestId = request.requestId;
     this.queue = new OutputQueue(onCancel);
     this.#times = { arrivalMs, scheduledMs: 0, firstTokenMs: 0, lastTokenMs: 0 };
     this.sequences = makeSequences(request, firstSeqId, blockHasher);

@@ -45,6 +45,7 @@ function workerConfig(config: EngineConfig, rank: number, worldSize: number): Wo
     rank,
     worldSize,
     seed: model.seed,
+    store: config.store,
   };
 }
 

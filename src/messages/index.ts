@@ -1,2 +1,3 @@
 export * from "./sampling-params.js";
+export * from "./store-messages.js";
 export * from "./worker-messages.js";

@@ -1,8 +1,9 @@
 import type { SerializedError } from "../errors/index.js";
 import type { SamplingParams } from "./sampling-params.js";
+import type { StoreConfig, StoreNews, StoreWork } from "./store-messages.js";
 
 /** Raised by one whenever a message changes shape; both sides refuse another version. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 export type KvDtype = "float32" | "bfloat16" | "float16";
 export type WeightDtype = "auto" | "float32" | "bfloat16" | "float16";
@@ -32,6 +33,8 @@ export interface WorkerConfig {
   worldSize: number;
   /** Seed of requests without one. */
   seed: number;
+  /** The KV cache store; null for none. */
+  store: StoreConfig | null;
 }
 
 export interface LoadMessage {
@@ -68,7 +71,7 @@ export interface ScheduledSequence {
 /**
  * One step of the model, the same message to every rank. The worker keeps each sequence's tokens
  * (prompt and sampled) until it is named in `finished`; it samples for those sequences whose last
- * known token is computed by the step.
+ * known token is computed by the step. A step that schedules nothing waits a moment for the store.
  */
 export interface StepMessage {
   type: "step";
@@ -77,6 +80,8 @@ export interface StepMessage {
   scheduled: ScheduledSequence[];
   /** Sequences to forget, before anything else. */
   finished: Int32Array;
+  /** Left out, or null, without work for the store. */
+  store?: StoreWork | null;
 }
 
 /** Log-probabilities of some positions, `width` entries each: the token itself, then the top ones. */
@@ -120,6 +125,8 @@ export interface StepResultMessage {
   promptLogprobs: PromptLogprobs[];
   /** Wall time of the step inside the worker. */
   durationMs: number;
+  /** Left out, or null, without news of the store. */
+  store?: StoreNews | null;
 }
 
 export interface ProgressMessage {

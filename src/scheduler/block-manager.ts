@@ -17,10 +17,18 @@ export interface CachedPrefix {
 export class BlockManager {
   readonly #blockSize: number;
   readonly #pool: BlockPool;
+  readonly #sharesBlocks: boolean;
   readonly stats = new PrefixCacheStats();
+  /** Of tokens that the arena lacked, in the store. */
+  readonly externalStats = new PrefixCacheStats();
 
-  constructor({ blockSize, numBlocks }: { blockSize: number; numBlocks: number }) {
+  /** `sharesBlocks` false keeps full blocks to their sequence, whatever hashes there are. */
+  constructor(
+    { blockSize, numBlocks }: { blockSize: number; numBlocks: number },
+    { sharesBlocks }: { sharesBlocks: boolean },
+  ) {
     this.#blockSize = blockSize;
+    this.#sharesBlocks = sharesBlocks;
     this.#pool = new BlockPool(numBlocks);
   }
 
@@ -33,15 +41,19 @@ export class BlockManager {
   }
 
   /**
-   * The longest prefix of a sequence in whole blocks that need not be computed. The last token always
-   * is, as its logits are wanted; with prompt log-probabilities those of all tokens are.
+   * Whole blocks of a sequence that need not be computed when they are known. The last token always
+   * is computed, as its logits are wanted; with prompt log-probabilities those of all tokens are.
    */
-  findPrefix({ blockHashes, sampling, numTokens }: Sequence): CachedPrefix {
-    if (blockHashes === null || sampling.promptLogprobs !== null) {
-      return { blockIds: [], missing: null };
-    }
-    const { hashes } = blockHashes;
-    const maxBlocks = Math.floor((numTokens - 1) / this.#blockSize);
+  maxPrefixBlocks({ blockHashes, sampling, numTokens }: Sequence): number {
+    if (blockHashes === null || sampling.promptLogprobs !== null) return 0;
+    return Math.floor((numTokens - 1) / this.#blockSize);
+  }
+
+  /** The longest prefix of a sequence that is in the arena. */
+  findPrefix(sequence: Sequence): CachedPrefix {
+    const maxBlocks = this.maxPrefixBlocks(sequence);
+    if (maxBlocks === 0) return { blockIds: [], missing: null };
+    const { hashes } = sequence.blockHashes!;
     const blockIds = this.#pool.findCached(hashes, maxBlocks);
     return { blockIds, missing: blockIds.length < maxBlocks ? hashes[blockIds.length]! : null };
   }
@@ -60,7 +72,6 @@ export class BlockManager {
     for (const blockId of blockIds) sequence.blockTable.push(blockId);
     sequence.numIndexedBlocks = blockIds.length;
     sequence.numComputedTokens = blockIds.length * this.#blockSize;
-    if (sequence.numCachedTokens === null) this.#recordFirst(sequence);
     return true;
   }
 
@@ -83,7 +94,7 @@ export class BlockManager {
   /** Makes the full blocks of a sequence findable; only for tokens whose step has returned. */
   index(sequence: Sequence): void {
     const { blockHashes, blockTable, seqId } = sequence;
-    if (blockHashes === null) return;
+    if (blockHashes === null || !this.#sharesBlocks) return;
     const numFull = Math.floor(sequence.numComputedTokens / this.#blockSize);
     for (; sequence.numIndexedBlocks < numFull; sequence.numIndexedBlocks++) {
       const hash = blockHashes.hashes[sequence.numIndexedBlocks];
@@ -105,13 +116,18 @@ export class BlockManager {
     this.#pool.free(sequence.blockTable);
     sequence.blockTable.length = 0;
     sequence.numIndexedBlocks = 0;
+    sequence.loadedFrom = [];
   }
 
-  #recordFirst(sequence: Sequence): void {
-    const { blockHashes, sampling, numTokens, numComputedTokens } = sequence;
+  /** Counts what a sequence need not compute when it is scheduled for the first time. */
+  recordFirst(sequence: Sequence): void {
+    const { blockHashes, sampling, numTokens, numComputedTokens, loadedFrom } = sequence;
     sequence.numCachedTokens = numComputedTokens;
     if (blockHashes === null || sampling.promptLogprobs !== null) return;
-    this.stats.record({ queries: numTokens, hits: numComputedTokens });
+    const external = loadedFrom.length * this.#blockSize;
+    const hits = numComputedTokens - external;
+    if (this.#sharesBlocks) this.stats.record({ queries: numTokens, hits });
+    this.externalStats.record({ queries: numTokens - hits, hits: external });
   }
 
   #blocksFor(numTokens: number): number {

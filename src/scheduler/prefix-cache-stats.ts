@@ -1,3 +1,5 @@
+import type { PrefixCacheSummary } from "./types.js";
+
 /** Requests that the hit rate is of, as in vLLM. */
 const WINDOW = 1000;
 
@@ -24,6 +26,10 @@ export class PrefixCacheStats {
       this.total[key] += counts[key];
       this.#recent[key] += counts[key] - oldest[key];
     }
+  }
+
+  get summary(): PrefixCacheSummary {
+    return { ...this.total, hitRate: this.hitRate };
   }
 
   /** Share of the tokens of the last 1000 look-ups that was found, 0 to 1. */

@@ -1,6 +1,8 @@
 import { UcmError } from "../errors/index.js";
 import type { StepResultMessage } from "../messages/index.js";
-import { BlockManager } from "./block-manager.js";
+import { BlockManager, type CachedPrefix } from "./block-manager.js";
+import { ExternalPrefixes } from "./external-prefix.js";
+import type { KvConnector, LoadFailure, SchedulerStore } from "./kv-connector.js";
 import { type SequenceOrder, sequenceOrders } from "./policy.js";
 import { Sequence, type SequenceInput } from "./sequence.js";
 import { StepBatch } from "./step-batch.js";
@@ -16,12 +18,18 @@ import { WaitingQueue } from "./waiting-queue.js";
  * schedule() and update() alternate. A sequence that is aborted while its step is in flight gives its
  * blocks back at once; the workers may still write them, but no block is handed out before the step
  * has returned, because only schedule() allocates and it refuses to run until update() was called.
+ *
+ * With a store, a waiting sequence is looked up there first and what is found is loaded; meanwhile it
+ * is passed over, and those that are ready go in order. A step may then have no tokens: it only waits
+ * for the store.
  */
 export class Scheduler {
   readonly #config: SchedulerConfig;
   readonly #order: SequenceOrder;
   readonly #blocks: BlockManager;
   readonly #waiting: WaitingQueue;
+  readonly #connector: KvConnector | null;
+  readonly #external: ExternalPrefixes | null;
   readonly #sequences = new Map<number, Sequence>();
   #running: Sequence[] = [];
   /** Ended since the last step; the workers forget them with the next one. */
@@ -35,7 +43,7 @@ export class Scheduler {
    * @throws UcmError UCM_ERR_CONFIG when, without chunked prefill, a sequence within maxModelLen
    * could be too long for any step.
    */
-  constructor(config: SchedulerConfig) {
+  constructor(config: SchedulerConfig, store: SchedulerStore | null = null) {
     const { enableChunkedPrefill, maxNumBatchedTokens, maxModelLen } = config;
     if (!enableChunkedPrefill && maxNumBatchedTokens < maxModelLen) {
       throw new UcmError(
@@ -47,8 +55,19 @@ export class Scheduler {
     }
     this.#config = config;
     this.#order = sequenceOrders[config.policy];
-    this.#blocks = new BlockManager(config);
+    const sharesArena = store?.sharesArena ?? true;
+    this.#blocks = new BlockManager(config, { sharesBlocks: sharesArena });
     this.#waiting = new WaitingQueue(this.#order);
+    this.#connector = store?.connector ?? null;
+    this.#external =
+      this.#connector === null
+        ? null
+        : new ExternalPrefixes({
+            connector: this.#connector,
+            blocks: this.#blocks,
+            blockSize: config.blockSize,
+            sharesArena,
+          });
   }
 
   /**
@@ -75,7 +94,7 @@ export class Scheduler {
 
   /** Whether schedule() has something to do. */
   hasWork(): boolean {
-    return this.#sequences.size > 0;
+    return this.#sequences.size > 0 || (this.#external?.hasAbandonedLoads ?? false);
   }
 
   /** Plans the next step; update() must be given its result before the next call. */
@@ -85,18 +104,20 @@ export class Scheduler {
     }
     const batch = new StepBatch(this.#config.maxNumBatchedTokens);
     this.#scheduleRunning(batch);
-    if (batch.preempted.length === 0) this.#scheduleWaiting(batch);
-    if (batch.sequences.length === 0) {
+    if (batch.preempted.length === 0 || batch.sequences.length === 0) this.#scheduleWaiting(batch);
+    if (batch.sequences.length === 0 && !this.#connector?.isBusy) {
       throw internal(
         `Nothing can be scheduled: ${this.#running.length} sequences run, ${this.#waiting.size} wait, ` +
           `${this.#blocks.numFree} of ${this.#config.numBlocks} blocks are free.`,
       );
     }
-    const step = batch.toMessage(++this.#numSteps, this.#finished);
-    const { preempted, started } = batch;
+    this.#dumpFilled(batch);
+    const work = this.#connector?.takeWork() ?? null;
+    const step = batch.toMessage(++this.#numSteps, this.#finished, work);
+    const { preempted, started, sequences, numTokens } = batch;
     batch.commit();
     this.#finished = [];
-    this.#inFlight = { stepId: step.stepId, sequences: batch.sequences };
+    this.#inFlight = { stepId: step.stepId, sequences, numTokens };
     return { step, preempted, started };
   }
 
@@ -108,13 +129,15 @@ export class Scheduler {
    */
   update(result: StepResultMessage): SequenceEvent[] {
     if (this.#inFlight === null) throw internal(`Step ${result.stepId} is not in flight.`);
-    const { sequences } = this.#inFlight;
+    const { sequences, numTokens } = this.#inFlight;
     const samples = matchSamples(this.#inFlight, result);
     this.#inFlight = null;
     for (const { seqId } of result.failed) this.#fail(seqId);
     for (const sequence of sequences) {
       if (sequence.status === "running") this.#blocks.index(sequence);
     }
+    this.#connector?.receive(result.store ?? null, { numTokens, durationMs: result.durationMs });
+    if (result.store != null) this.#external?.receive(result.store);
     const events: SequenceEvent[] = [];
     for (const [sequence, { seqId, tokenId, logprobs }] of samples) {
       sequence.append(tokenId);
@@ -133,6 +156,15 @@ export class Scheduler {
     return true;
   }
 
+  /**
+   * The loads that failed in steps since the last call; sequences that fail with them have ended.
+   */
+  takeLoadFailures(): LoadFailure[] {
+    const failures = this.#external?.takeFailures() ?? [];
+    for (const { seqId, isFatal } of failures) if (isFatal) this.abort(seqId);
+    return failures;
+  }
+
   stats(): SchedulerStats {
     const { total, hitRate } = this.#blocks.stats;
     return {
@@ -144,6 +176,7 @@ export class Scheduler {
       prefixCacheQueries: total.queries,
       prefixCacheHits: total.hits,
       prefixCacheHitRate: hitRate,
+      externalPrefixCache: this.#connector === null ? null : this.#blocks.externalStats.summary,
     };
   }
 
@@ -154,7 +187,7 @@ export class Scheduler {
       const numTokens = this.#chunkLength(sequence, batch.budget);
       let newBlockIds = this.#blocks.extend(sequence, numTokens);
       while (newBlockIds === null && sequence.status === "running") {
-        this.#preempt(this.#worstRunning(), batch);
+        this.#takeBlocksOf(this.#worstHolder(), batch);
         if (sequence.status === "running") newBlockIds = this.#blocks.extend(sequence, numTokens);
       }
       // A sequence that had to preempt itself leaves its blocks to those after it. vLLM ends the step
@@ -165,28 +198,77 @@ export class Scheduler {
     }
   }
 
+  /**
+   * In order, until one that is ready finds no room; from then on only those that hold their blocks
+   * already.
+   */
   #scheduleWaiting(batch: StepBatch): void {
-    const { blockSize, maxNumSeqs, enableChunkedPrefill } = this.#config;
-    while (batch.budget > 0 && this.#running.length < maxNumSeqs) {
-      const sequence = this.#waiting.peek();
-      if (sequence === undefined) break;
-      const prefix = this.#blocks.findPrefix(sequence);
-      // A block that this step is about to fill is worth a step of waiting: requests with a common
-      // prefix that arrive together, and the n sequences of one request, compute it once.
-      if (prefix.missing !== null && batch.completes(prefix.missing)) break;
-      const numUncached = sequence.numTokens - prefix.blockIds.length * blockSize;
-      if (!enableChunkedPrefill && numUncached > batch.budget) break;
-      if (!this.#blocks.admit(sequence, prefix)) break;
-      this.#waiting.remove(sequence);
-      sequence.status = "running";
-      this.#running.push(sequence);
-      const numTokens = this.#chunkLength(sequence, batch.budget);
-      if (this.#blocks.extend(sequence, numTokens) === null) {
-        throw internal(`Sequence ${sequence.seqId} was admitted without the blocks it needs.`);
+    const { maxNumSeqs, enableChunkedPrefill } = this.#config;
+    let isBlocked = false;
+    for (const sequence of this.#waiting.inOrder()) {
+      if (batch.budget === 0 || this.#running.length >= maxNumSeqs) break;
+      if (sequence.status === "loading") continue;
+      if (sequence.blockTable.length === 0) {
+        if (isBlocked) continue;
+        const outcome = this.#admit(sequence, batch);
+        if (outcome === "blocked") isBlocked = true;
+        if (outcome !== "admitted") continue;
+      } else if (!enableChunkedPrefill && remaining(sequence) > batch.budget) {
+        break;
       }
-      const filled = this.#blocks.filledBy(sequence, numTokens);
-      const newBlockIds = [...sequence.blockTable];
-      batch.add(sequence, { numTokens, newBlockIds, resetBlockTable: true, filled });
+      this.#start(sequence, batch);
+    }
+  }
+
+  /** Gives a waiting sequence its prefix, from the arena or by starting to load it. */
+  #admit(sequence: Sequence, batch: StepBatch): "admitted" | "passed" | "blocked" {
+    const { blockSize, enableChunkedPrefill } = this.#config;
+    const prefix = this.#blocks.findPrefix(sequence);
+    // A block that this step is about to fill is worth a step of waiting: requests with a common
+    // prefix that arrive together, and the n sequences of one request, compute it once.
+    if (prefix.missing !== null && batch.completes(prefix.missing)) return "blocked";
+    const numToLoad = this.#external?.consider(sequence, prefix) ?? 0;
+    if (numToLoad === null) return "passed";
+    if (numToLoad > 0) return this.#load(sequence, prefix, numToLoad);
+    const numUncached = sequence.numTokens - prefix.blockIds.length * blockSize;
+    if (!enableChunkedPrefill && numUncached > batch.budget) return "blocked";
+    return this.#blocks.admit(sequence, prefix) ? "admitted" : "blocked";
+  }
+
+  /** A sequence that loads holds the blocks of all that is known of it, so that it can go on. */
+  #load(sequence: Sequence, prefix: CachedPrefix, numToLoad: number): "passed" | "blocked" {
+    const numHolders = this.#waiting.inOrder().filter((other) => holdsBlocks(other)).length;
+    if (this.#running.length + numHolders >= this.#config.maxNumSeqs) return "blocked";
+    if (!this.#blocks.admit(sequence, prefix)) return "blocked";
+    this.#reserve(sequence, remaining(sequence));
+    this.#external!.start(sequence, numToLoad);
+    return "passed";
+  }
+
+  #start(sequence: Sequence, batch: StepBatch): void {
+    this.#waiting.remove(sequence);
+    sequence.status = "running";
+    this.#running.push(sequence);
+    if (sequence.numCachedTokens === null) this.#blocks.recordFirst(sequence);
+    const numTokens = this.#chunkLength(sequence, batch.budget);
+    this.#reserve(sequence, numTokens);
+    const filled = this.#blocks.filledBy(sequence, numTokens);
+    const newBlockIds = [...sequence.blockTable];
+    batch.add(sequence, { numTokens, newBlockIds, resetBlockTable: true, filled });
+  }
+
+  /** Extends the block table of a sequence for which room was found. */
+  #reserve(sequence: Sequence, numTokens: number): void {
+    if (this.#blocks.extend(sequence, numTokens) !== null) return;
+    throw internal(`Sequence ${sequence.seqId} was admitted without the blocks it needs.`);
+  }
+
+  #dumpFilled(batch: StepBatch): void {
+    if (this.#connector === null) return;
+    for (const [sequence, hashes] of batch.filled) {
+      const first = Math.floor(sequence.numComputedTokens / this.#config.blockSize);
+      const blockIds = sequence.blockTable.slice(first, first + hashes.length);
+      this.#connector.dump(sequence.seqId, hashes, blockIds);
     }
   }
 
@@ -195,20 +277,31 @@ export class Scheduler {
     const { longPrefillTokenThreshold, enableChunkedPrefill } = this.#config;
     const limit =
       enableChunkedPrefill && longPrefillTokenThreshold > 0 ? longPrefillTokenThreshold : budget;
-    return Math.min(sequence.numTokens - sequence.numComputedTokens, limit, budget);
+    return Math.min(remaining(sequence), limit, budget);
   }
 
-  #preempt(sequence: Sequence, batch: StepBatch): void {
-    this.#release(sequence);
+  /** Preempts a running sequence, or takes back what was loaded for one that still waits. */
+  #takeBlocksOf(sequence: Sequence, batch: StepBatch): void {
+    if (sequence.status === "running") {
+      this.#release(sequence);
+      sequence.status = "waiting";
+      // What it has computed since may have been stored since.
+      const hasGrown = sequence.numTokens > sequence.numTokensAsked;
+      if (hasGrown) sequence.external = { kind: "unknown" };
+      this.#waiting.add(sequence);
+      batch.preempt(sequence);
+      this.#numPreemptions += 1;
+    } else {
+      this.#blocks.release(sequence);
+    }
     sequence.numComputedTokens = 0;
-    sequence.status = "waiting";
-    this.#waiting.add(sequence);
-    batch.preempt(sequence);
-    this.#numPreemptions += 1;
   }
 
-  #worstRunning(): Sequence {
-    return this.#running.reduce((worst, other) => (this.#order(worst, other) < 0 ? other : worst));
+  /** The last in order of those whose blocks can be taken: not of those that load into them. */
+  #worstHolder(): Sequence {
+    const waiting = this.#waiting.inOrder().filter((other) => other.status === "waiting");
+    const holders = [...this.#running, ...waiting.filter(holdsBlocks)];
+    return holders.reduce((worst, other) => (this.#order(worst, other) < 0 ? other : worst));
   }
 
   #fail(seqId: number): void {
@@ -219,8 +312,10 @@ export class Scheduler {
   }
 
   #end(sequence: Sequence): void {
-    if (sequence.status === "waiting") this.#waiting.remove(sequence);
-    else this.#release(sequence);
+    if (sequence.status === "running") this.#release(sequence);
+    else this.#waiting.remove(sequence);
+    // The store may still write to blocks that are being loaded; they are given back when it is done.
+    if (sequence.status === "waiting") this.#blocks.release(sequence);
     sequence.status = "finished";
     this.#sequences.delete(sequence.seqId);
     if (sequence.knownToWorker) this.#finished.push(sequence.seqId);
@@ -249,6 +344,15 @@ export class Scheduler {
       { param: "max_tokens" },
     );
   }
+}
+
+/** Tokens known of a sequence and not computed. */
+function remaining({ numTokens, numComputedTokens }: Sequence): number {
+  return numTokens - numComputedTokens;
+}
+
+function holdsBlocks({ blockTable }: Sequence): boolean {
+  return blockTable.length > 0;
 }
 
 function internal(message: string): UcmError {

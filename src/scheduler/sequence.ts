@@ -1,4 +1,5 @@
-import type { WorkerSampling } from "../messages/index.js";
+import type { StoreTier, WorkerSampling } from "../messages/index.js";
+import type { ExternalPrefixState } from "./external-prefix.js";
 
 /**
  * Names of what the full blocks of a sequence hold: two blocks with the same hash hold the same keys
@@ -25,10 +26,11 @@ export interface SequenceInput {
 }
 
 /**
- * Waiting: not in the batch, holds no blocks (new, or preempted). Running: in the batch. Finished:
- * ended or aborted, holds no blocks, never scheduled again.
+ * Waiting: not in the batch; holds no blocks (new, or preempted) unless its prefix was loaded.
+ * Loading: holds the blocks that its prefix is loaded into, waits for that. Running: in the batch.
+ * Finished: ended or aborted, never scheduled again; holds no blocks but those still being loaded.
  */
-export type SequenceStatus = "waiting" | "running" | "finished";
+export type SequenceStatus = "waiting" | "loading" | "running" | "finished";
 
 /** What the scheduler knows of one sequence. */
 export class Sequence {
@@ -47,8 +49,13 @@ export class Sequence {
   status: SequenceStatus = "waiting";
   /** Tokens whose keys and values are in the arena once the step in flight has returned. */
   numComputedTokens = 0;
-  /** Prompt tokens found in the cache at the first admission, null before it. */
+  /** Tokens found in the arena or loaded when it was first scheduled, null before that. */
   numCachedTokens: number | null = null;
+  external: ExternalPrefixState = { kind: "unknown" };
+  /** Tokens known when the store was last asked. */
+  numTokensAsked = 0;
+  /** Where the loaded blocks that it holds came from. */
+  loadedFrom: readonly StoreTier[] = [];
   /** The worker has its prompt and must be told when it ends. */
   knownToWorker = false;
 

@@ -1,4 +1,4 @@
-import type { StepMessage } from "../messages/index.js";
+import type { StepMessage, StoreWork } from "../messages/index.js";
 import type { Sequence } from "./sequence.js";
 import type { StartedSequence } from "./types.js";
 
@@ -50,19 +50,33 @@ export class StepBatch {
     this.#entries.delete(sequence);
   }
 
+  /** Tokens that the step computes. */
+  get numTokens(): number {
+    return [...this.#entries.values()].reduce((sum, { numTokens }) => sum + numTokens, 0);
+  }
+
+  /** The blocks that each sequence fills, by their hashes. */
+  get filled(): [Sequence, readonly string[]][] {
+    return [...this.#entries].map(([sequence, { filled }]) => [sequence, filled]);
+  }
+
   /** Those that the workers do not know yet; to be read before commit(). */
   get started(): StartedSequence[] {
     return this.sequences
       .filter(({ knownToWorker }) => !knownToWorker)
-      .map(({ seqId, promptTokenIds, numCachedTokens }) => ({
+      .map(({ seqId, promptTokenIds, numCachedTokens, loadedFrom }) => ({
         seqId,
         promptLength: promptTokenIds.length,
         numCachedTokens: numCachedTokens ?? 0,
+        loadedBlocks: {
+          memory: loadedFrom.filter((tier) => tier === "memory").length,
+          file: loadedFrom.filter((tier) => tier === "file").length,
+        },
       }));
   }
 
   /** The message for the workers, from the sequences' state before this step. */
-  toMessage(stepId: number, finished: readonly number[]): StepMessage {
+  toMessage(stepId: number, finished: readonly number[], store: StoreWork | null): StepMessage {
     const entries = [...this.#entries];
     return {
       type: "step",
@@ -78,6 +92,7 @@ export class StepBatch {
         resetBlockTable: entry.resetBlockTable,
       })),
       finished: Int32Array.from(finished),
+      store,
     };
   }
 

@@ -6,6 +6,7 @@ import type { Sequence } from "./sequence.js";
 export interface StepInFlight {
   stepId: number;
   sequences: readonly Sequence[];
+  numTokens: number;
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { LogprobRows, StepMessage } from "../messages/index.js";
+import type { LogprobRows, StepMessage, StoreTier } from "../messages/index.js";
 import type { SchedulingPolicy } from "./policy.js";
 import type { SequenceFinish } from "./stop-check.js";
 
@@ -22,8 +22,10 @@ export interface SchedulerConfig {
 export interface StartedSequence {
   seqId: number;
   promptLength: number;
-  /** Prompt tokens whose keys and values were found in the cache. */
+  /** Prompt tokens whose keys and values were found, in the arena or the store. */
   numCachedTokens: number;
+  /** Blocks of these that were loaded from the store's memory and its files. */
+  loadedBlocks: Readonly<Record<StoreTier, number>>;
 }
 
 /** One step, and what scheduling it did to the sequences. */
@@ -56,4 +58,14 @@ export interface SchedulerStats {
   prefixCacheHits: number;
   /** Share found of the last 1000 sequences' tokens, 0 to 1. */
   prefixCacheHitRate: number;
+  /** The same of the tokens that the arena lacked, in the store; null without one. */
+  externalPrefixCache: PrefixCacheSummary | null;
+}
+
+export interface PrefixCacheSummary {
+  /** Tokens since the start. */
+  queries: number;
+  hits: number;
+  /** Share found of the last 1000 sequences' tokens, 0 to 1. */
+  hitRate: number;
 }

@@ -14,8 +14,9 @@ export class WaitingQueue {
     return this.#sequences.length;
   }
 
-  peek(): Sequence | undefined {
-    return this.#sequences[0];
+  /** The sequences at this moment, best first. */
+  inOrder(): Sequence[] {
+    return [...this.#sequences];
   }
 
   add(sequence: Sequence): void {

@@ -28,6 +28,7 @@ export function testEngineConfig(model: Partial<EngineConfig["model"]>): EngineC
       enablePrefixCaching: true,
       blockHashSeed: null,
     },
+    store: null,
     scheduler: {
       maxNumSeqs: 8,
       maxNumBatchedTokens: 512,

@@ -41,6 +41,7 @@ export async function loadRunner(
     rank: 0,
     worldSize: 1,
     seed: 0,
+    store: null,
     ...overrides,
   };
   const native = loadNative();

@@ -10,6 +10,7 @@ const start: EngineStats = {
   numPreemptions: 4,
   prefixCacheQueries: 0,
   prefixCacheHits: 0,
+  externalPrefixCache: null,
   prefixCacheHitRate: 0,
   promptTokens: 100,
   generatedTokens: 10,

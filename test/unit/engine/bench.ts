@@ -41,6 +41,7 @@ export function makeConfig(
       blockHashSeed: null,
       ...changes.cache,
     },
+    store: null,
     scheduler: {
       maxNumSeqs: 8,
       maxNumBatchedTokens: 16,

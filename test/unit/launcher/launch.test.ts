@@ -39,6 +39,7 @@ function configFor(behaviour: string): EngineConfig {
       enablePrefixCaching: true,
       blockHashSeed: null,
     },
+    store: null,
     scheduler: {
       maxNumSeqs: 2,
       maxNumBatchedTokens: 32,

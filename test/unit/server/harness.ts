@@ -36,6 +36,7 @@ const config: EngineConfig = {
     enablePrefixCaching: true,
     blockHashSeed: null,
   },
+  store: null,
   scheduler: {
     maxNumSeqs: 64,
     maxNumBatchedTokens: 2048,

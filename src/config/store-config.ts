@@ -1,0 +1,188 @@
+import { log } from "../log/index.js";
+import type { StoreConfig, StoreKind } from "../messages/index.js";
+import type { KvTransferConfig } from "./kv-transfer-config.js";
+import {
+  didYouMean,
+  invalid,
+  isObject,
+  namedStore,
+  readExtra,
+  refuseUnknown,
+} from "./store-extra.js";
+import { openBackends } from "./store-folders.js";
+import {
+  commonKeys,
+  fileKeys,
+  ignoredKeys,
+  memoryKeys,
+  pipelineKeys,
+  type StoreSettings,
+} from "./store-keys.js";
+
+const storeKinds: Readonly<Record<string, StoreKind>> = {
+  UcmDram: "dram",
+  UcmDramStore: "dram",
+  UcmNfsStore: "files",
+  UcmPcStore: "files",
+  UcmPosixStore: "files",
+  UcmPipelineStore: "pipeline",
+};
+
+/** Stores of UCM that need what is not here. */
+const foreignStores: readonly string[] = ["UcmMooncakeStore", "UcmDs3fsStore"];
+
+/** `store_pipeline`, in lower case. */
+const pipelines: Readonly<Record<string, StoreKind>> = {
+  "cache|posix": "pipeline",
+  posix: "files",
+};
+
+const connectors: readonly string[] = ["UnifiedCacheConnectorV1", "UCMConnector"];
+
+const keysOf: Readonly<Record<StoreKind, typeof memoryKeys>> = {
+  dram: [...commonKeys, ...memoryKeys],
+  files: [...commonKeys, ...fileKeys],
+  pipeline: [...commonKeys, ...pipelineKeys, ...memoryKeys, ...fileKeys],
+};
+
+const defaults: StoreSettings = {
+  storageBackends: "",
+  pipeline: "Cache|Posix",
+  kvBlockBytes: 0,
+  memoryBytes: 5_368_709_120,
+  threads: 0,
+  ioBytes: 262_144,
+  directIo: false,
+  capacityBytes: 0,
+  recycle: true,
+  recycleRatio: 0.7,
+  timeoutMs: 30_000,
+};
+
+/** What a block of this model takes, for kv_block_size. */
+export interface BlockFacts {
+  bytesPerBlock: number;
+  blockSize: number;
+  numLayers: number;
+}
+
+/**
+ * The store that --kv-transfer-config asks for, null without a connector. Both generations of UCM's
+ * keys are taken. UCM_ERR_USAGE for what is unknown, with the nearest name; UCM_ERR_CONFIG for a
+ * folder that cannot be used.
+ */
+export function resolveStore(transfer: KvTransferConfig, block: BlockFacts): StoreConfig | null {
+  const { kv_connector: connector, kv_role: role } = transfer;
+  if (!connector) return null;
+  if (!connectors.includes(connector)) {
+    throw invalid(`kv_connector '${connector}' is not known${didYouMean(connector, connectors)}.`);
+  }
+  const extra = readExtra(transfer.kv_connector_extra_config ?? {});
+  warnOfSparse(extra);
+  const { name, settings } = namedStore(extra);
+  const kind = kindOf(name, settings);
+  const values = readSettings(name, kind, settings);
+  checkBlockBytes(values.kvBlockBytes, kind, block);
+  const backends = kind === "dram" ? [] : openBackends(name, values.storageBackends);
+  const usesMemory = kind !== "files";
+  if (usesMemory && values.memoryBytes < block.bytesPerBlock) {
+    throw invalid(
+      `max_cache_size ${values.memoryBytes} holds no block: one takes ${block.bytesPerBlock} bytes. Give more.`,
+    );
+  }
+  return {
+    kind,
+    name,
+    canLoad: role !== "kv_producer",
+    canDump: role !== "kv_consumer",
+    loadFailurePolicy: transfer.kv_load_failure_policy ?? "recompute",
+    loadDecision: loadDecision(extra.load_decision),
+    memoryBytes: usesMemory ? values.memoryBytes : 0,
+    backends,
+    threads: values.threads,
+    ioBytes: values.ioBytes,
+    directIo: values.directIo,
+    capacityBytes: values.capacityBytes,
+    recycle: values.recycle,
+    recycleRatio: values.recycleRatio,
+    timeoutMs: values.timeoutMs,
+  };
+}
+
+function warnOfSparse(extra: Record<string, unknown>): void {
+  const methods = isObject(extra.ucm_sparse_config) ? Object.keys(extra.ucm_sparse_config) : [];
+  const method = extra.ucm_sparse_method ?? methods[0];
+  if (method === undefined || method === null) return;
+  log.warning(
+    `--kv-transfer-config: sparse attention (${method}) is not done by this version: attention is dense, results are those of dense attention.`,
+  );
+}
+
+function kindOf(name: string, settings: Record<string, unknown>): StoreKind {
+  if (foreignStores.includes(name)) {
+    throw invalid(
+      `${name} is a store of its own network protocol, which is not supported. Use UcmDram, UcmNfsStore or UcmPipelineStore.`,
+    );
+  }
+  const kind = storeKinds[name];
+  if (kind === undefined) {
+    const near = didYouMean(name, Object.keys(storeKinds));
+    throw invalid(
+      `ucm_connector_name '${name}' is not known${near}; the stores are ${Object.keys(storeKinds).join(", ")}.`,
+    );
+  }
+  if (kind !== "pipeline") return kind;
+  const pipeline = String(settings.store_pipeline ?? defaults.pipeline);
+  const built = pipelines[pipeline.toLowerCase()];
+  if (built === undefined) {
+    throw invalid(`store_pipeline '${pipeline}' is not supported; use 'Cache|Posix' or 'Posix'.`);
+  }
+  return built;
+}
+
+function readSettings(
+  name: string,
+  kind: StoreKind,
+  given: Record<string, unknown>,
+): StoreSettings {
+  const keys = name === "UcmPipelineStore" ? keysOf.pipeline : keysOf[kind];
+  const byName = new Map(keys.flatMap((key) => key.names.map((other) => [other, key] as const)));
+  refuseUnknown(`ucm_connector_config of ${name}`, given, [...byName.keys(), ...ignoredKeys]);
+  const settings: StoreSettings = { ...defaults };
+  const source = new Map<string, string>();
+  for (const [given_name, value] of Object.entries(given)) {
+    const key = byName.get(given_name);
+    if (key === undefined) continue;
+    const before = source.get(key.setting);
+    if (before !== undefined) {
+      throw invalid(`${before} and ${given_name} set the same; give one of them.`);
+    }
+    source.set(key.setting, given_name);
+    const parsed = key.schema.safeParse(value);
+    if (!parsed.success) {
+      const problem = parsed.error.issues[0]!.message;
+      throw invalid(`${given_name}: ${problem}, got ${JSON.stringify(value)}.`);
+    }
+    Object.assign(settings, { [key.setting]: parsed.data });
+  }
+  return settings;
+}
+
+/**
+ * In UCM, kv_block_size is the keys or values of one layer for the store in memory, and all of a block
+ * for one in files. More than that is room that nothing is lost by.
+ */
+function checkBlockBytes(given: number, kind: StoreKind, block: BlockFacts): void {
+  const { bytesPerBlock, numLayers, blockSize } = block;
+  const needed = kind === "dram" ? bytesPerBlock / numLayers / 2 : bytesPerBlock;
+  if (given === 0 || given >= needed) return;
+  const what = kind === "dram" ? "the keys or the values of one layer" : `all ${numLayers} layers`;
+  throw invalid(
+    `kv_block_size ${given} cannot hold a block: ${what} of ${blockSize} tokens (--block-size) take ${needed} bytes with this model and KV cache dtype. Give "kv_block_size": ${needed}, or leave it out.`,
+  );
+}
+
+function loadDecision(value: unknown): StoreConfig["loadDecision"] {
+  if (value === undefined || value === "auto" || value === "always") return value ?? "auto";
+  throw invalid(`load_decision must be 'auto' or 'always', got ${JSON.stringify(value)}.`);
+}

@@ -1,0 +1,90 @@
+/** How a store is built: memory, a folder of files, or memory in front of files. */
+export type StoreKind = "dram" | "files" | "pipeline";
+
+/** The KV cache store of a worker, with every default filled in. */
+export interface StoreConfig {
+  kind: StoreKind;
+  /** Its name in --kv-transfer-config, for people. */
+  name: string;
+  /** Blocks found in the store are loaded (kv_both, kv_consumer). */
+  canLoad: boolean;
+  /** Blocks that were computed are stored (kv_both, kv_producer). */
+  canDump: boolean;
+  /** A load that fails: compute the tokens again, or fail the request. */
+  loadFailurePolicy: "recompute" | "fail";
+  /** `always` loads what is found; `auto` only where that is expected to be faster than computing. */
+  loadDecision: "auto" | "always";
+  /** Host memory for blocks; 0 where the store has none of its own. */
+  memoryBytes: number;
+  /** Absolute folders; empty for a store in memory. */
+  backends: readonly string[];
+  /** I/O threads; 0 chooses by the number of cores. */
+  threads: number;
+  /** Bytes per read or write call. */
+  ioBytes: number;
+  directIo: boolean;
+  /** Of all files together; 0 is no limit. */
+  capacityBytes: number;
+  recycle: boolean;
+  /** Share of the capacity from which on the least recently used files are removed. */
+  recycleRatio: number;
+  /** A transfer that takes longer has failed. */
+  timeoutMs: number;
+}
+
+/** Blocks to look for, by their hashes. */
+export interface StoreLookup {
+  /** Unique among the look-ups and loads of an engine's life. */
+  taskId: number;
+  keys: readonly string[];
+}
+
+/** Blocks to copy from the store into the arena: keys[i] into block blockIds[i]. */
+export interface StoreLoad {
+  taskId: number;
+  keys: readonly string[];
+  blockIds: Int32Array;
+}
+
+/** Blocks that the step fills, to copy from the arena into the store once it has returned. */
+export interface StoreDump {
+  /** Whose blocks they are; when its step fails they are not stored. */
+  seqId: number;
+  keys: readonly string[];
+  blockIds: Int32Array;
+}
+
+/** What a step asks of the store. */
+export interface StoreWork {
+  lookups: StoreLookup[];
+  loads: StoreLoad[];
+  dumps: StoreDump[];
+}
+
+/** Where a block was found. */
+export type StoreTier = "memory" | "file";
+
+/** One entry per key of the look-up: the tier that has it, or null. */
+export interface StoreFound {
+  taskId: number;
+  tiers: (StoreTier | null)[];
+}
+
+/** What became of a block: there, not there, damaged, or kept back by its device. */
+export type StoreBlockStatus = "ok" | "missing" | "corrupt" | "failed";
+
+/** A load that is over: the store writes to its blocks no more. */
+export interface StoreLoaded {
+  taskId: number;
+  statuses: StoreBlockStatus[];
+  /** Wall time of the load; null when it was not observed by itself. */
+  durationMs: number | null;
+}
+
+/** What the store finished since the last step. */
+export interface StoreNews {
+  found: StoreFound[];
+  loaded: StoreLoaded[];
+  /** Keys of dumps that the store could not take. */
+  notStored: string[];
+}

@@ -1,0 +1,36 @@
+import type { StoreNews, StoreWork } from "../messages/index.js";
+
+/** What the scheduler needs of the KV cache store. Answers come with the results of steps. */
+export interface KvConnector {
+  /** Whether blocks are loaded at all. */
+  readonly canLoad: boolean;
+  /** A sequence ends when its load fails, in place of computing what is missing. */
+  readonly failsWithLoad: boolean;
+  /** Whether look-ups or loads have not been answered. */
+  readonly isBusy: boolean;
+  /** Asks with the next step where blocks are; returns the id of the answer. */
+  lookup(keys: readonly string[]): number;
+  /** Loads with the next step; until the answer the blocks may change at any time. */
+  load(keys: readonly string[], blockIds: readonly number[]): number;
+  /** Stores blocks that the next step fills. */
+  dump(seqId: number, keys: readonly string[], blockIds: readonly number[]): void;
+  isWorthLoading(numBlocks: number): boolean;
+  takeWork(): StoreWork | null;
+  receive(news: StoreNews | null, step: { numTokens: number; durationMs: number }): void;
+}
+
+/** The store of a scheduler. */
+export interface SchedulerStore {
+  connector: KvConnector;
+  /** Whether blocks in the arena are shared too (prefix caching), or found in the store alone. */
+  sharesArena: boolean;
+}
+
+/** A load that did not bring all its blocks. */
+export interface LoadFailure {
+  seqId: number;
+  /** Tokens that were to be loaded and were not. */
+  numTokens: number;
+  /** The sequence has ended; else it computes them. */
+  isFatal: boolean;
+}
