@@ -2,6 +2,7 @@
 
 #include "bindings/file_mapping_handle.h"
 #include "bindings/kv_arena_handle.h"
+#include "bindings/kv_store_handle.h"
 #include "common/heap.h"
 #include "cpu/dispatch.h"
 
@@ -44,12 +45,14 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     env.SetInstanceData(addon);
     addon->file_mapping_class = Napi::Persistent(FileMappingHandle::Define(env));
     addon->kv_arena_class = Napi::Persistent(KvArenaHandle::Define(env));
+    addon->kv_store_class = Napi::Persistent(KvStoreHandle::Define(env));
     Export<BindAvailableIsas>(env, exports, "availableIsas");
     Export<BindIsa>(env, exports, "isa");
     Export<BindSetThreads>(env, exports, "setThreads");
     Export<BindKeepFreedMemory>(env, exports, "keepFreedMemory");
     Export<FileMappingHandle::Open>(env, exports, "openMapping");
     Export<KvArenaHandle::Create>(env, exports, "createArena");
+    Export<KvStoreHandle::Create>(env, exports, "createStore");
     ExportTensorFunctions(env, exports);
     ExportSamplingFunctions(env, exports);
     return exports;

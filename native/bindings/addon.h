@@ -27,6 +27,7 @@ struct Addon {
     Sampler sampler;
     Napi::FunctionReference file_mapping_class;
     Napi::FunctionReference kv_arena_class;
+    Napi::FunctionReference kv_store_class;
 };
 
 inline Addon& AddonOf(Napi::Env env) { return *env.GetInstanceData<Addon>(); }

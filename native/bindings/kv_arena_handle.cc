@@ -9,6 +9,9 @@ namespace {
 
 constexpr int64_t kMaxInt32 = INT32_MAX;
 
+/** Tells our handles from any other wrapped object. */
+constexpr napi_type_tag kTag = {0x2f8c1ba94d7e4a06, 0xa1d35e70c92b4f88};
+
 ArenaShape ReadShape(const Reader& reader, const Napi::Object& spec) {
     const auto count = [&](const char* name) {
         return reader.Integer(spec.Get(name), name, 1, kMaxInt32);
@@ -46,7 +49,17 @@ Napi::Function KvArenaHandle::Define(Napi::Env env) {
 }
 
 KvArenaHandle::KvArenaHandle(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<KvArenaHandle>(info) {}
+    : Napi::ObjectWrap<KvArenaHandle>(info) {
+    info.This().As<Napi::Object>().TypeTag(&kTag);
+}
+
+std::shared_ptr<KvArena> KvArenaHandle::Share(const Reader& reader, const Napi::Value& arena) {
+    const Napi::Object handle = reader.Object(arena, "arena");
+    reader.Require(handle.CheckTypeTag(&kTag), "arena is not a KV arena");
+    const std::shared_ptr<KvArena>& memory = Unwrap(handle)->arena_;
+    reader.Require(memory != nullptr, "the KV arena was disposed");
+    return memory;
+}
 
 Napi::Value KvArenaHandle::Create(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();

@@ -20,6 +20,9 @@ class KvArenaHandle : public Napi::ObjectWrap<KvArenaHandle> {
 
     explicit KvArenaHandle(const Napi::CallbackInfo& info);
 
+    /** The memory of an arena, which transfers keep alive beyond the handle's disposal. */
+    static std::shared_ptr<KvArena> Share(const Reader& reader, const Napi::Value& arena);
+
   private:
     Napi::Value KvBytes(const Napi::CallbackInfo& info);
     Napi::Value BytesPerBlock(const Napi::CallbackInfo& info);
@@ -37,7 +40,7 @@ class KvArenaHandle : public Napi::ObjectWrap<KvArenaHandle> {
     const float* ReadNorm(const Reader& reader, const Napi::Object& fields, const char* name) const;
 
     std::shared_ptr<ThreadPool> pool_;
-    std::unique_ptr<KvArena> arena_;
+    std::shared_ptr<KvArena> arena_;
     std::unique_ptr<PagedAttention> attention_;
 };
 

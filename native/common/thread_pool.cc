@@ -37,7 +37,11 @@ void ThreadPool::SetThreads(int threads) {
     StopWorkers();
     stop_.store(false);
     workers_.reserve(static_cast<std::size_t>(threads - 1));
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { WorkerLoop(i); });
+    // Read here: a worker that starts late may still join a job that opened meanwhile.
+    const uint64_t last_epoch = EpochOf(state_.load());
+    for (int i = 1; i < threads; ++i) {
+        workers_.emplace_back([this, i, last_epoch] { WorkerLoop(i, last_epoch); });
+    }
 }
 
 void ThreadPool::StopWorkers() {
@@ -81,9 +85,8 @@ void ThreadPool::ClaimTasks(int thread) {
     }
 }
 
-void ThreadPool::WorkerLoop(int thread) {
+void ThreadPool::WorkerLoop(int thread, uint64_t last_epoch) {
     const ScopedFloatMode float_mode;
-    uint64_t last_epoch = EpochOf(state_.load());
     while (!stop_.load()) {
         if (TryJoin(&last_epoch)) {
             ClaimTasks(thread);

@@ -43,7 +43,8 @@ class ThreadPool {
   private:
     void RunTasks(int64_t count, TaskFunction function, void* context);
     void ClaimTasks(int thread);
-    void WorkerLoop(int thread);
+    /** Joins every job after `last_epoch` that is still open when it looks. */
+    void WorkerLoop(int thread, uint64_t last_epoch);
     /** Joins the open job unless it is the one of `last_epoch`. */
     bool TryJoin(uint64_t* last_epoch);
     void SleepUntilWork(uint64_t last_epoch);

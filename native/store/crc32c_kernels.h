@@ -9,7 +9,7 @@ namespace ucm::crc32c {
 constexpr uint32_t kPolynomial = 0x82f63b78;
 
 /** x^exponent modulo the polynomial, reflected. */
-constexpr uint32_t PowerOfX(int exponent) {
+consteval uint32_t PowerOfX(int exponent) {
     uint32_t value = 0x80000000;
     for (int i = 0; i < exponent; ++i) value = (value >> 1) ^ ((value & 1) != 0 ? kPolynomial : 0);
     return value;
@@ -20,7 +20,7 @@ constexpr uint32_t PowerOfX(int exponent) {
  * reflected operands lacks one factor of x, hence the shift (Intel, "Fast CRC Computation Using
  * PCLMULQDQ", 2009).
  */
-constexpr uint64_t FoldMultiplier(int exponent) { return uint64_t{PowerOfX(exponent)} << 1; }
+consteval uint64_t FoldMultiplier(int exponent) { return uint64_t{PowerOfX(exponent)} << 1; }
 
 /** One implementation. States are raw register values: the caller inverts before and after. */
 struct Kernels {

@@ -28,7 +28,7 @@ inline uint32_t Shift(uint32_t state, uint32_t multiplier) {
 }
 
 /** Feeding the 64-bit product to the instruction multiplies by x^33, which the multiplier leaves out. */
-constexpr uint32_t ShiftMultiplier(size_t bytes) {
+consteval uint32_t ShiftMultiplier(size_t bytes) {
     return PowerOfX(static_cast<int>(bytes) * 8 - 33);
 }
 

@@ -50,10 +50,14 @@ export function createSegment(name: string, context: SegmentContext): Segment {
     },
   };
   const vector = (spec: TensorSpec) => g.constant("float32", spec.shape, readVector(source, spec));
-  const linear = (x: Activation, spec: LinearSpec) => {
+  const product = (x: Activation, spec: LinearSpec) => {
     for (const tensor of [...spec.weights, ...spec.biases]) source.check(tensor);
-    const product = format.multiply(g, x, spec, weights);
-    return spec.biases.length === 0 ? product : g.op("Add", [product, biasOf(g, spec, source)]);
+    return format.multiply(g, x, spec, weights);
+  };
+  const linear = (x: Activation, spec: LinearSpec) => {
+    const { value, rowScale } = product(x, spec);
+    const scaled = rowScale === null ? value : g.op("Mul", [value, rowScale]);
+    return spec.biases.length === 0 ? scaled : g.op("Add", [scaled, biasOf(g, spec, source)]);
   };
 
   return {
@@ -77,8 +81,14 @@ export function createSegment(name: string, context: SegmentContext): Segment {
     linear,
     mlp(x, layer) {
       const gated = g.contrib("QuickGelu", [linear(x, layer.gate)], { alpha: { float: 1 } });
-      const product = g.op("Mul", [gated, linear(x, layer.up)]);
-      return linear(format.prepare(g, product), layer.down);
+      // Without a bias the scale of up's rows can wait: quantizing their product finds it again, and
+      // a pass over the widest tensor of the layer is saved.
+      const up =
+        layer.up.biases.length === 0
+          ? product(x, layer.up)
+          : { value: linear(x, layer.up), rowScale: null };
+      const fed = g.op("Mul", [gated, up.value]);
+      return linear(format.prepare(g, fed, up.rowScale), layer.down);
     },
     add: (a, b) => g.op("Add", [a, b]),
     async finish() {

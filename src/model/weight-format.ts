@@ -13,6 +13,12 @@ export interface Activation {
   rowScale: string | null;
 }
 
+/** A product whose rows are `value` times `rowScale`, fp32 [rows, 1]; null for 1. */
+export interface Product {
+  value: string;
+  rowScale: string | null;
+}
+
 /** Where the values of weights come from and how their run-time bytes reach the session. */
 export interface WeightAccess {
   source: WeightSource;
@@ -25,9 +31,10 @@ export interface WeightAccess {
  * same bits whatever other rows are in the batch, which warm = cold and batch = alone rest on.
  */
 export interface WeightFormat {
-  prepare(g: GraphBuilder, x: string): Activation;
-  /** x W^T without bias, fp32 [rows, spec.rows]. */
-  multiply(g: GraphBuilder, x: Activation, spec: LinearSpec, weights: WeightAccess): string;
+  /** `pending` is what a product brought along that was not scaled yet; it goes into the scale. */
+  prepare(g: GraphBuilder, x: string, pending?: string | null): Activation;
+  /** x W^T without bias, fp32 [rows, spec.rows]; its rows are still to be scaled. */
+  multiply(g: GraphBuilder, x: Activation, spec: LinearSpec, weights: WeightAccess): Product;
 }
 
 export function weightFormat(quantization: Quantization, native: NativeAddon): WeightFormat {
@@ -46,7 +53,8 @@ function float32Format(): WeightFormat {
         const products = spec.weights.map(({ shape }, i) =>
           g.op("Gemm", [x.value, g.external("float32", shape, ranges[i]!)], { transB: 1 }),
         );
-        return products.length === 1 ? products[0]! : g.op("Concat", products, { axis: 1 });
+        const value = products.length === 1 ? products[0]! : g.op("Concat", products, { axis: 1 });
+        return { value, rowScale: null };
       }
       const values = new Float32Array(
         scratch.take(spec.rows * spec.cols * 4),
@@ -62,7 +70,7 @@ function float32Format(): WeightFormat {
         );
       });
       const weight = g.external("float32", [spec.rows, spec.cols], addBuffer(bytesOf(values)));
-      return g.op("Gemm", [x.value, weight], { transB: 1 });
+      return { value: g.op("Gemm", [x.value, weight], { transB: 1 }), rowScale: null };
     },
   };
 }
@@ -73,13 +81,14 @@ function float32Format(): WeightFormat {
  */
 function int8Format(native: NativeAddon): WeightFormat {
   return {
-    prepare(g, x) {
+    prepare(g, x, pending = null) {
       const last = g.constant("int64", [1], new BigInt64Array([-1n]));
       const greatest = g.op("ReduceMax", [x, last], { keepdims: 1 });
       const least = g.op("ReduceMin", [x, last], { keepdims: 1 });
       const range = g.op("Max", [greatest, g.op("Neg", [least]), scalar(g, 1e-30)]);
-      const rowScale = g.op("Mul", [range, scalar(g, 1 / 127)]);
-      const flatScale = g.op("Reshape", [rowScale, last]);
+      const scale = g.op("Mul", [range, scalar(g, 1 / 127)]);
+      const rowScale = pending === null ? scale : g.op("Mul", [scale, pending]);
+      const flatScale = g.op("Reshape", [scale, last]);
       const zeroPoints = g.op("Expand", [zeroPoint(g), g.op("Shape", [flatScale])]);
       return { value: g.op("QuantizeLinear", [x, flatScale, zeroPoints], { axis: 0 }), rowScale };
     },
@@ -95,7 +104,7 @@ function int8Format(native: NativeAddon): WeightFormat {
       const weight = g.external("int8", [spec.cols, spec.rows], addBuffer(bytesOf(matrix)));
       const scale = g.constant("float32", [spec.rows], scales);
       const inputs = [x.value, weight, scalar(g, 1), scale, zeroPoint(g)];
-      return g.op("Mul", [g.contrib("MatMulIntegerToFloat", inputs), x.rowScale!]);
+      return { value: g.contrib("MatMulIntegerToFloat", inputs), rowScale: x.rowScale };
     },
   };
 }
@@ -147,7 +156,10 @@ function int4Format(native: NativeAddon): WeightFormat {
         block_size: INT4_BLOCK,
         accuracy_level: 4,
       };
-      return g.contrib("MatMulNBits", [x.value, weight, scale], attributes);
+      return {
+        value: g.contrib("MatMulNBits", [x.value, weight, scale], attributes),
+        rowScale: null,
+      };
     },
   };
 }

@@ -1,2 +1,3 @@
 export { loadNative } from "./load.js";
+export * from "./store-types.js";
 export type * from "./types.js";

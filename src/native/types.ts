@@ -1,3 +1,5 @@
+import type { KvStore, StoreSpec } from "./store-types.js";
+
 /** Storage formats of floating-point data outside the fp32 activations. */
 export type FloatDtype = "float32" | "bfloat16" | "float16";
 
@@ -122,6 +124,8 @@ export interface NativeAddon {
 
   openMapping(path: string): FileMapping;
   createArena(spec: ArenaSpec): KvArena;
+  /** Throws when a folder is missing or cannot be used, or a capacity cannot hold a block. */
+  createStore(spec: StoreSpec): KvStore;
 
   /** out[i, :] = table[ids[i], :] as fp32; table is [rows, width]. Embedding lookup. */
   gatherRows(

@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { type FlagSpec, flagGroups, flagTable } from "../../src/cli/flags/index.js";
 
 const path = new URL("../../README.md", import.meta.url).pathname;
-const markers = /(<!-- flags: [^>]*-->\n)[^]*(<!-- flags end -->)/;
+const markers = /(<!-- flags: [^>]*-->\n)[\s\S]*(<!-- flags end -->)/;
 
 function row([name, spec]: [string, FlagSpec]): string {
   const names = [`--${name}`, ...spec.short.map((short) => `-${short.replace(/^-+/, "")}`)];

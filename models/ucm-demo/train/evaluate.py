@@ -24,11 +24,11 @@ MODES = {"single": (1, 0.0), "multi": (8, 0.0), "many": (32, 0.0), "list": (8, 1
 
 
 @torch.no_grad()
-def perplexity(model, weights, books, length=1024):
+def perplexity(model, weights, books, most=None, length=1024):
     """Perplexity per token over consecutive windows, each predicting all but its first token."""
     total = count = 0
     for book in books:
-        tokens = torch.from_numpy(book.tokens).long().to(weights["model.norm.weight"].device)
+        tokens = torch.from_numpy(book.tokens[:most]).long().to(weights["model.norm.weight"].device)
         for start in range(0, len(tokens) - 1, length):
             ids = tokens[start:start + length + 1][None]
             logits = model.logits(weights, model.hidden(weights, ids[:, :-1]))
@@ -92,10 +92,11 @@ def continue_text(model, weights, tokenizer, text, tokens=60):
     return tokenizer.decode(ids, skip_special_tokens=False)
 
 
-def prose_figures(model, forms, tokenizer, books):
+def prose_figures(model, forms, tokenizer, books, args):
     """Print and return the perplexity of every weight format, and show some continuations."""
-    figures = {name: perplexity(model, weights, books) for name, weights in forms.items()}
-    for name, value in figures.items():
+    figures = {}
+    for name, weights in forms.items():
+        value = figures[name] = perplexity(model, weights, books, args.prose_tokens)
         growth = 100 * (value / figures["bf16"] - 1)
         print(f"perplexity {name:10s} {value:9.4f}  growth {growth:+.3f} %", flush=True)
     for text in ("Once upon a time", "Alice looked at the old house and", "The captain said"):
@@ -114,6 +115,7 @@ def main():
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--formats", nargs="+", default=["bf16"], choices=list(FORMATS), help="weight formats to test recall in")
     parser.add_argument("--arithmetic", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--prose-tokens", type=int, help="use only so many tokens of each book for perplexity")
     parser.add_argument("--skip-prose", action="store_true", help="test recall alone")
     parser.add_argument("--json", help="file for the figures")
     args = parser.parse_args()
@@ -124,7 +126,7 @@ def main():
     books = load_books(args.corpus, tokenizer, held_out=True)
     model = Model(config, getattr(torch, args.arithmetic))
     forms = {name: quantized(weights, rounding) if rounding else weights for name, rounding in FORMATS.items()}
-    figures = {"recall": {}} if args.skip_prose else {"recall": {}, **prose_figures(model, forms, tokenizer, books)}
+    figures = {"recall": {}} if args.skip_prose else {"recall": {}, **prose_figures(model, forms, tokenizer, books, args)}
     for name in args.formats:
         print(f"weights {name}")
         figures["recall"][name] = recall_table(model, forms[name], tokenizer, books, args)

@@ -53,9 +53,4 @@ SETTLE = Stage(
     quantize_from=1.0, keep=0.1,
     phases=((1.00, {528: 1, 1056: 2, 2112: 2, 4224: 3, 8448: 3, 16896: 3}),),
 )
-COOL = Stage(
-    name="cool", steps=150, tokens=4224, pattern=PROSE_ONLY * 3 + RECALL, rate=4e-4, warmup=10, decay=1.0,
-    weight_decay=0.1, dropout=0.05, prose_dropout=0.2, prose_sample=4096, prose_weight=1.0, quantize_from=0.0,
-    phases=((1.00, {528: 1, 1056: 4, 4224: 1}),),
-)
-STAGES = (LEARN, SETTLE, COOL)
+STAGES = (LEARN, SETTLE)

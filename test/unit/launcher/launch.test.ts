@@ -124,7 +124,11 @@ describe("planWorkers", () => {
   it("passes on what workers need of the environment and nothing else", () => {
     const env = { PATH: "/bin", UCM_CPU_ISA: "avx2", VLLM_API_KEY: "secret", SECRET: "no" };
     const [spec] = planWorkers(configFor("good"), env);
-    expect(spec?.env).toEqual({ PATH: "/bin", UCM_CPU_ISA: "avx2" });
+    expect(spec?.env).toEqual({
+      GLIBC_TUNABLES: "glibc.malloc.hugetlb=1",
+      PATH: "/bin",
+      UCM_CPU_ISA: "avx2",
+    });
   });
 });
 

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+#include <vector>
+
+#include "bindings/arguments.h"
+#include "store/kv_store.h"
+
+namespace ucm::bindings {
+
+/** The JS object of a KvStore. Constructed from JS, it is a closed one. */
+class KvStoreHandle : public Napi::ObjectWrap<KvStoreHandle> {
+  public:
+    static Napi::Function Define(Napi::Env env);
+    /** createStore(spec). */
+    static Napi::Value Create(const Napi::CallbackInfo& info);
+
+    explicit KvStoreHandle(const Napi::CallbackInfo& info);
+
+  private:
+    class Channel;
+    struct Operation;
+
+    Napi::Value Lookup(const Napi::CallbackInfo& info);
+    Napi::Value LookupMemory(const Napi::CallbackInfo& info);
+    Napi::Value Load(const Napi::CallbackInfo& info);
+    Napi::Value WaitProgress(const Napi::CallbackInfo& info);
+    Napi::Value Dump(const Napi::CallbackInfo& info);
+    Napi::Value Pin(const Napi::CallbackInfo& info);
+    Napi::Value Unpin(const Napi::CallbackInfo& info);
+    Napi::Value Forget(const Napi::CallbackInfo& info);
+    Napi::Value Stats(const Napi::CallbackInfo& info);
+    Napi::Value Close(const Napi::CallbackInfo& info);
+
+    /** Throws when the store was closed. */
+    KvStore& StoreOrThrow(const Reader& reader) const;
+
+    std::shared_ptr<KvStore> store_;
+    std::shared_ptr<Channel> channel_;
+};
+
+}  // namespace ucm::bindings

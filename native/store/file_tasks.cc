@@ -1,0 +1,199 @@
+#include "store/file_tasks.h"
+
+#include <utility>
+
+#include "store/crc32c.h"
+
+namespace ucm {
+namespace {
+
+using Outcome = BlockReader::Outcome;
+
+/** Adds the thread time of a scope to a counter. */
+class Stopwatch {
+  public:
+    Stopwatch(Counters& counters, Counter counter)
+        : counters_(counters), counter_(counter), start_(Clock::now()) {}
+    ~Stopwatch() {
+        const auto time = Clock::now() - start_;
+        counters_.Add(counter_,
+                      std::chrono::duration_cast<std::chrono::microseconds>(time).count());
+    }
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
+
+  private:
+    Counters& counters_;
+    const Counter counter_;
+    const Clock::time_point start_;
+};
+
+}  // namespace
+
+LoadTask::LoadTask(std::shared_ptr<FileBackend> backend, std::shared_ptr<LoadBatch> batch,
+                   std::size_t index, uint64_t window, BlockLoaded loaded)
+    : backend_(std::move(backend)),
+      batch_(std::move(batch)),
+      index_(index),
+      window_(window),
+      loaded_(std::move(loaded)),
+      reader_(backend_->options().files, backend_->options().shape,
+              backend_->options().name_space, batch_->target(index).key) {}
+
+bool LoadTask::RunStep(const Staging& staging) {
+    const Stopwatch stopwatch(backend_->counters(), Counter::kLoadMicros);
+    in_step_.store(true);
+    const Outcome outcome = Advance(staging);
+    if (outcome == Outcome::kMore) {
+        batch_->Advance(index_, reader_.verified_layers());
+    } else if (outcome != Outcome::kStopped) {
+        const BlockStatus status = backend_->Conclude(key(), outcome, &reader_);
+        if (Finish(status)) Count(status);
+    }
+    in_step_.store(false);
+    if (outcome == Outcome::kMore) return true;
+    reader_.Close();
+    return false;
+}
+
+Outcome LoadTask::Advance(const Staging& staging) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (finished_) return Outcome::kStopped;
+    }
+    if (!reader_.is_open()) {
+        const Outcome opened = backend_->OpenBlock(key(), &reader_);
+        if (opened != Outcome::kMore) return opened;
+    }
+    uint8_t* const data = batch_->target(index_).data;
+    return reader_.Read(staging, [&](int64_t offset, const uint8_t* bytes, std::size_t size,
+                                     uint32_t* crc) {
+        const std::lock_guard lock(mutex_);
+        if (finished_) return false;
+        *crc = CopyWithCrc32c(data + offset, bytes, size, *crc);
+        return true;
+    });
+}
+
+bool LoadTask::Finish(BlockStatus status) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (finished_) return false;
+        if (status == BlockStatus::kOk && loaded_) loaded_(key(), batch_->target(index_).data);
+        finished_ = true;
+    }
+    batch_->Finish(index_, status);
+    return true;
+}
+
+void LoadTask::Count(BlockStatus status) {
+    Counters& counters = backend_->counters();
+    switch (status) {
+        case BlockStatus::kOk:
+            counters.Add(Counter::kLoadedBlocks);
+            counters.Add(Counter::kLoadedBytes, backend_->options().shape.bytes_per_block);
+            break;
+        case BlockStatus::kMissing: counters.Add(Counter::kLoadMisses); break;
+        case BlockStatus::kTimeout: counters.Add(Counter::kLoadTimeouts); break;
+        case BlockStatus::kFailed: counters.Add(Counter::kLoadFailures); break;
+        default: break;
+    }
+}
+
+void LoadTask::Expire() {
+    // One that only waited says nothing about the device.
+    if (in_step_.load()) backend_->reads().Fail();
+    if (Finish(BlockStatus::kTimeout)) Count(BlockStatus::kTimeout);
+}
+
+DumpTask::DumpTask(std::shared_ptr<FileBackend> backend, const BlockKey& key,
+                   std::shared_ptr<BlockBuffer> block, Done done)
+    : backend_(std::move(backend)),
+      key_(key),
+      block_(std::move(block)),
+      done_(std::move(done)) {}
+
+bool DumpTask::RunStep(const Staging& staging) {
+    if (finished_.load()) return false;
+    const Stopwatch stopwatch(backend_->counters(), Counter::kDumpMicros);
+    const BlockStatus status = backend_->writes().Admit()
+                                   ? backend_->Store(key_, *block_, staging)
+                                   : BlockStatus::kUnavailable;
+    if (!finished_.exchange(true)) done_(status);
+    return false;
+}
+
+void DumpTask::Expire() {
+    if (finished_.exchange(true)) return;
+    backend_->writes().Fail();
+    backend_->counters().Add(Counter::kDumpFailures);
+    done_(BlockStatus::kTimeout);
+}
+
+KeysTask::KeysTask(std::shared_ptr<FileBackend> backend, std::vector<Item> items,
+                   std::shared_ptr<StatusBatch> batch, Action action, Undo undo)
+    : backend_(std::move(backend)),
+      items_(std::move(items)),
+      batch_(std::move(batch)),
+      action_(std::move(action)),
+      undo_(std::move(undo)) {}
+
+bool KeysTask::RunStep(const Staging&) {
+    in_step_.store(true);
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+        {
+            const std::lock_guard lock(mutex_);
+            if (expired_) {
+                for (; undo_ && i < items_.size(); ++i) undo_(*backend_, items_[i].key, false);
+                break;
+            }
+        }
+        IoPool::Beat();
+        const BlockStatus status = action_(*backend_, items_[i].key);
+        bool late = false;
+        {
+            const std::lock_guard lock(mutex_);
+            late = expired_;
+            if (!late) ++next_;
+        }
+        if (!late) {
+            batch_->Finish(items_[i].index, status);
+        } else if (undo_ && status == BlockStatus::kOk) {
+            undo_(*backend_, items_[i].key, true);
+        }
+    }
+    in_step_.store(false);
+    return false;
+}
+
+void KeysTask::Expire() {
+    std::size_t next = 0;
+    {
+        const std::lock_guard lock(mutex_);
+        expired_ = true;
+        next = next_;
+    }
+    if (in_step_.load()) backend_->reads().Fail();
+    for (; next < items_.size(); ++next) {
+        batch_->Finish(items_[next].index, BlockStatus::kTimeout);
+    }
+}
+
+ChoreTask::ChoreTask(std::shared_ptr<FileBackend> backend,
+                     std::function<void(FileBackend&)> chore, std::function<void()> done)
+    : backend_(std::move(backend)), chore_(std::move(chore)), done_(std::move(done)) {}
+
+bool ChoreTask::RunStep(const Staging&) {
+    if (finished_.load()) return false;
+    chore_(*backend_);
+    if (!finished_.exchange(true)) done_();
+    return false;
+}
+
+void ChoreTask::Expire() {
+    if (finished_.exchange(true)) return;
+    backend_->reads().Fail();
+    done_();
+}
+
+}  // namespace ucm
