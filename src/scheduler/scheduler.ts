@@ -227,7 +227,7 @@ export class Scheduler {
     // A block that this step is about to fill is worth a step of waiting: requests with a common
     // prefix that arrive together, and the n sequences of one request, compute it once.
     if (prefix.missing !== null && batch.completes(prefix.missing)) return "blocked";
-    const numToLoad = this.#external?.consider(sequence, prefix) ?? 0;
+    const numToLoad = this.#external === null ? 0 : this.#external.consider(sequence, prefix);
     if (numToLoad === null) return "passed";
     if (numToLoad > 0) return this.#load(sequence, prefix, numToLoad);
     const numUncached = sequence.numTokens - prefix.blockIds.length * blockSize;

@@ -9,7 +9,9 @@ import {
 import { loadNative } from "../native/index.js";
 import { loadModel } from "./load-model.js";
 import { createModelRunner, type ModelRunner } from "./model-runner.js";
+import { openStore } from "./open-store.js";
 import { createSampler } from "./sampler.js";
+import { StoreRunner } from "./store-runner.js";
 
 /**
  * Entry of a worker process. It speaks src/messages over Node's IPC channel: `load` first, answered by
@@ -17,6 +19,7 @@ import { createSampler } from "./sampler.js";
  * parent is gone. `run()` of ONNX Runtime blocks this thread, so nothing else may live here.
  */
 let runner: ModelRunner | null = null;
+let store: StoreRunner | null = null;
 
 function send(message: FromWorker): void {
   process.send?.(message);
@@ -39,6 +42,9 @@ async function load({ version, config }: LoadMessage): Promise<void> {
   native.keepFreedMemory(true);
   const sampler = createSampler(native, { vocabSize: model.config.vocabSize, seed: config.seed });
   runner = createModelRunner(model, sampler, config.blockSize);
+  if (config.store !== null) {
+    store = new StoreRunner(openStore(config.store, config, model, native));
+  }
   send({
     type: "ready",
     version: PROTOCOL_VERSION,
@@ -52,11 +58,24 @@ async function load({ version, config }: LoadMessage): Promise<void> {
 async function step(message: StepMessage): Promise<void> {
   if (runner === null)
     throw new UcmError("UCM_ERR_INTERNAL", "A step came before the model was loaded.");
-  send(await runner.step(message));
+  if (store === null) {
+    send(await runner.step(message));
+    return;
+  }
+  send(await store.run(message, runner.step));
+  store.dump();
+}
+
+/** Blocks that wait to be written are, as far as a few seconds go. */
+async function end(): Promise<void> {
+  const open = store;
+  store = null;
+  await open?.close();
+  process.exit(0);
 }
 
 async function handle(message: ToWorker): Promise<void> {
-  if (message.type === "shutdown") process.exit(0);
+  if (message.type === "shutdown") return end();
   try {
     await (message.type === "load" ? load(message) : step(message));
   } catch (error) {
@@ -67,5 +86,5 @@ async function handle(message: ToWorker): Promise<void> {
 }
 
 process.on("message", (message: ToWorker) => void handle(message));
-process.on("disconnect", () => process.exit(0));
+process.on("disconnect", () => void end());
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => undefined);

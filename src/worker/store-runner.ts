@@ -8,7 +8,6 @@ import type {
   StoreLookup,
   StoreNews,
   StoreTier,
-  StoreWork,
 } from "../messages/index.js";
 
 /** How long a step without tokens waits for the store before it returns without news. */

@@ -1,0 +1,91 @@
+import { UcmError } from "../errors/index.js";
+import type { StoreBlockStatus, StoreConfig, StoreTier, WorkerConfig } from "../messages/index.js";
+import { blockPresence, blockStatus, type NativeAddon, type StoreSpec } from "../native/index.js";
+import type { LoadedModel } from "./load-model.js";
+import { storeNamespace } from "./store-namespace.js";
+import type { BlockStore } from "./store-runner.js";
+
+const KEY_BYTES = 32;
+/** What is under way when the worker is told to end has so long. */
+const CLOSE_MS = 4_000;
+
+/**
+ * Opens the store of a worker for the blocks of its arena.
+ * @throws UcmError UCM_ERR_CONFIG when a folder or a size cannot be used.
+ */
+export function openStore(
+  store: StoreConfig,
+  worker: WorkerConfig,
+  { config, arena }: LoadedModel,
+  native: NativeAddon,
+): BlockStore {
+  const { digest, about } = storeNamespace(worker, config, native.isa());
+  const opened = createStore(native, {
+    namespace: digest,
+    about,
+    bytesPerBlock: arena.bytesPerBlock,
+    numLayers: config.numLayers,
+    blockSize: worker.blockSize,
+    ...(store.kind === "files" ? {} : { memory: { capacityBytes: store.memoryBytes } }),
+    ...(store.kind === "dram" ? {} : { files: filesSpec(store) }),
+  });
+  return {
+    async lookup(keys) {
+      const found = await opened.lookup(encodeKeys(keys));
+      return Array.from(found, tierOf);
+    },
+    async load(keys, blockIds) {
+      const statuses = await opened.load(encodeKeys(keys), arena, blockIds);
+      return Array.from(statuses, statusOf);
+    },
+    async dump(keys, blockIds) {
+      const statuses = await opened.dump(encodeKeys(keys), arena, blockIds);
+      return Array.from(statuses, (status) => status === blockStatus.ok);
+    },
+    close: () => opened.close(CLOSE_MS),
+  };
+}
+
+function createStore(native: NativeAddon, spec: StoreSpec) {
+  try {
+    return native.createStore(spec);
+  } catch (error) {
+    const { message } = error as Error;
+    throw new UcmError("UCM_ERR_CONFIG", `The KV cache store cannot be opened: ${message}`, {
+      cause: error,
+    });
+  }
+}
+
+function filesSpec(store: StoreConfig): NonNullable<StoreSpec["files"]> {
+  return {
+    backends: [...store.backends],
+    ...(store.threads > 0 ? { threads: store.threads } : {}),
+    ioBytes: store.ioBytes,
+    direct: store.directIo,
+    capacityBytes: store.capacityBytes,
+    recycle: store.recycle,
+    recycleRatio: store.recycleRatio,
+    readOnly: !store.canDump,
+    transferTimeoutMs: store.timeoutMs,
+  };
+}
+
+function encodeKeys(keys: readonly string[]): Uint8Array {
+  const bytes = Buffer.from(keys.join(""), "hex");
+  if (bytes.length !== keys.length * KEY_BYTES) {
+    throw new UcmError("UCM_ERR_INTERNAL", "A block hash is not 64 hexadecimal digits.");
+  }
+  return bytes;
+}
+
+function tierOf(presence: number): StoreTier | null {
+  if (presence === blockPresence.memory) return "memory";
+  return presence === blockPresence.file ? "file" : null;
+}
+
+function statusOf(status: number): StoreBlockStatus {
+  if (status === blockStatus.ok) return "ok";
+  if (status === blockStatus.missing) return "missing";
+  return status === blockStatus.corrupt ? "corrupt" : "failed";
+}
