@@ -170,8 +170,9 @@ export class Engine {
     for (const sequence of started) {
       const { seqId, promptLength, numCachedTokens } = sequence;
       const live = this.#owners.get(seqId);
-      live?.markScheduled(scheduledMs, numCachedTokens);
-      if (live !== undefined) logPrefix(live.requestId, sequence, this.#config.cache.blockSize);
+      if (live?.markScheduled(scheduledMs, numCachedTokens)) {
+        logPrefix(live.requestId, sequence, this.#config);
+      }
       this.#totals.promptTokens += promptLength;
     }
     const result = await this.#executor.execute(step);
@@ -250,13 +251,18 @@ function schedulerStore({ cache, store }: EngineConfig): SchedulerStore | null {
 }
 
 /** One line for a request of whose prompt something was found. */
-function logPrefix(requestId: string, sequence: StartedSequence, blockSize: number): void {
-  const { promptLength, numCachedTokens, loadedBlocks } = sequence;
+function logPrefix(
+  requestId: string,
+  sequence: StartedSequence,
+  { cache: { blockSize }, store }: EngineConfig,
+): void {
+  const { promptLength, numCachedTokens, loadedBlocks = { memory: 0, file: 0 } } = sequence;
   if (numCachedTokens === 0) return;
   const memory = loadedBlocks.memory * blockSize;
   const file = loadedBlocks.file * blockSize;
   const arena = numCachedTokens - memory - file;
-  log.info(
+  const write = store === null ? log.debug : log.info;
+  write(
     `Request ${requestId}: prompt tokens: ${promptLength}, computed: ${promptLength - numCachedTokens}, hit in KV cache: ${arena}, in DRAM: ${memory}, in files: ${file}`,
   );
 }

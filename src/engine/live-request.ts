@@ -62,11 +62,15 @@ export class LiveRequest {
     return this.#outputs.size === 0;
   }
 
-  /** Called for each of its sequences; the first says what the request found in the cache. */
-  markScheduled(nowMs: number, numCachedTokens: number): void {
-    if (this.#times.scheduledMs !== 0) return;
+  /**
+   * Called for each of its sequences; the first says what the request found in the cache. True for
+   * that one.
+   */
+  markScheduled(nowMs: number, numCachedTokens: number): boolean {
+    if (this.#times.scheduledMs !== 0) return false;
     this.#times.scheduledMs = nowMs;
     this.#numCachedTokens = numCachedTokens;
+    return true;
   }
 
   addPromptLogprobs(rows: PromptLogprobs): void {

@@ -1,4 +1,4 @@
-import type { StepMessage, StoreWork } from "../messages/index.js";
+import type { StepMessage, StoreTier, StoreWork } from "../messages/index.js";
 import type { Sequence } from "./sequence.js";
 import type { StartedSequence } from "./types.js";
 
@@ -68,10 +68,7 @@ export class StepBatch {
         seqId,
         promptLength: promptTokenIds.length,
         numCachedTokens: numCachedTokens ?? 0,
-        loadedBlocks: {
-          memory: loadedFrom.filter((tier) => tier === "memory").length,
-          file: loadedFrom.filter((tier) => tier === "file").length,
-        },
+        ...(loadedFrom.length > 0 ? { loadedBlocks: countTiers(loadedFrom) } : {}),
       }));
   }
 
@@ -103,4 +100,10 @@ export class StepBatch {
       sequence.knownToWorker = true;
     }
   }
+}
+
+function countTiers(tiers: readonly StoreTier[]): Record<StoreTier, number> {
+  const counts = { memory: 0, file: 0 };
+  for (const tier of tiers) counts[tier] += 1;
+  return counts;
 }

@@ -24,8 +24,8 @@ export interface StartedSequence {
   promptLength: number;
   /** Prompt tokens whose keys and values were found, in the arena or the store. */
   numCachedTokens: number;
-  /** Blocks of these that were loaded from the store's memory and its files. */
-  loadedBlocks: Readonly<Record<StoreTier, number>>;
+  /** Blocks of these that were loaded from the store's memory and its files; left out without any. */
+  loadedBlocks?: Readonly<Record<StoreTier, number>>;
 }
 
 /** One step, and what scheduling it did to the sequences. */

@@ -1,4 +1,24 @@
 import type { EngineConfig } from "../../src/config/engine-config.js";
+import type { StoreConfig } from "../../src/messages/index.js";
+
+/** A store in memory that loads whatever it finds; tests change what they are about. */
+export const testStoreConfig: StoreConfig = {
+  kind: "dram",
+  name: "UcmDram",
+  canLoad: true,
+  canDump: true,
+  loadFailurePolicy: "recompute",
+  loadDecision: "always",
+  memoryBytes: 64 * 2 ** 20,
+  backends: [],
+  threads: 0,
+  ioBytes: 262_144,
+  directIo: false,
+  capacityBytes: 0,
+  recycle: true,
+  recycleRatio: 0.7,
+  timeoutMs: 30_000,
+};
 
 /** A small configuration of an engine around the given model fields. */
 export function testEngineConfig(model: Partial<EngineConfig["model"]>): EngineConfig {

@@ -1,0 +1,114 @@
+import type {
+  StoreBlockStatus,
+  StoreLoad,
+  StoreLookup,
+  StoreNews,
+  StoreTier,
+  StoreWork,
+} from "../../../src/messages/index.js";
+import type { RandomInt } from "./random-workload.js";
+import type { SimulatedWorker, Slot } from "./simulated-worker.js";
+
+interface Pending<Task> {
+  task: Task;
+  /** Steps until it is done. */
+  steps: number;
+}
+
+/**
+ * A store that is slow, forgets, finds what it then has not, and damages: everything that the contract
+ * of a store allows. Blocks that it is asked to fill hold garbage until it reports them.
+ */
+export class SimulatedStore {
+  readonly #random: RandomInt;
+  readonly #worker: SimulatedWorker;
+  readonly #blocks = new Map<string, (Slot | undefined)[]>();
+  #lookups: Pending<StoreLookup>[] = [];
+  #loads: Pending<StoreLoad>[] = [];
+  #work: StoreWork | null = null;
+  readonly seen = { found: 0, loaded: 0, failed: 0, partial: 0 };
+
+  constructor(random: RandomInt, worker: SimulatedWorker) {
+    this.#random = random;
+    this.#worker = worker;
+  }
+
+  /** Blocks that it may write to right now. */
+  get loadingBlockIds(): Set<number> {
+    return new Set(this.#loads.flatMap(({ task }) => [...task.blockIds]));
+  }
+
+  begin(work: StoreWork | null): void {
+    this.#work = work;
+    for (const task of work?.lookups ?? []) {
+      this.#lookups.push({ task, steps: this.#random(0, 3) });
+    }
+    for (const task of work?.loads ?? []) {
+      if (task.keys.length !== task.blockIds.length) throw new Error("one block per key");
+      this.#loads.push({ task, steps: this.#random(0, 9) === 0 ? 40 : this.#random(0, 6) });
+    }
+    this.#scribble();
+  }
+
+  /** What was finished, and the dumps of the step, which has been computed. */
+  finish(failedSeqIds: ReadonlySet<number>): StoreNews | null {
+    this.#scribble();
+    const news: StoreNews = { found: [], loaded: [], notStored: [] };
+    for (const task of take(this.#lookups)) {
+      const tiers = task.keys.map((key) => this.#tierOf(key));
+      news.found.push({ taskId: task.taskId, tiers });
+      this.seen.found += tiers.filter((tier) => tier !== null).length;
+    }
+    for (const task of take(this.#loads)) {
+      const statuses = task.keys.map((key, i) => this.#fill(key, task.blockIds[i]!));
+      news.loaded.push({ taskId: task.taskId, statuses, durationMs: this.#random(0, 5) || null });
+    }
+    this.#lookups = this.#lookups.filter(({ steps }) => steps >= 0);
+    this.#loads = this.#loads.filter(({ steps }) => steps >= 0);
+    for (const { seqId, keys, blockIds } of this.#work?.dumps ?? []) {
+      if (failedSeqIds.has(seqId)) continue;
+      for (const [i, key] of keys.entries()) {
+        if (this.#random(0, 19) === 0) news.notStored.push(key);
+        else this.#blocks.set(key, this.#worker.readBlock(blockIds[i]!));
+      }
+    }
+    for (const key of this.#blocks.keys()) {
+      if (this.#random(0, 99) === 0) this.#blocks.delete(key);
+    }
+    return Object.values(news).every((list) => list.length === 0) ? null : news;
+  }
+
+  #tierOf(key: string): StoreTier | null {
+    if (!this.#blocks.has(key)) return this.#random(0, 49) === 0 ? "file" : null;
+    return this.#random(0, 1) === 0 ? "memory" : "file";
+  }
+
+  #fill(key: string, blockId: number): StoreBlockStatus {
+    const slots = this.#blocks.get(key);
+    if (slots !== undefined && this.#random(0, 14) > 0) {
+      this.#worker.writeBlock(blockId, slots);
+      this.seen.loaded += 1;
+      return "ok";
+    }
+    this.seen.failed += 1;
+    return slots === undefined ? "missing" : (["corrupt", "failed"] as const)[this.#random(0, 1)]!;
+  }
+
+  #scribble(): void {
+    for (const blockId of this.loadingBlockIds) {
+      const garbage = this.#worker.readBlock(blockId).map(() => ({
+        seqId: -1,
+        position: -1,
+        tokenId: -1,
+        content: this.#random(0, 1 << 30),
+      }));
+      this.#worker.writeBlock(blockId, garbage);
+    }
+  }
+}
+
+/** Counts down and returns the tasks that are done. */
+function take<Task>(pending: Pending<Task>[]): Task[] {
+  for (const entry of pending) entry.steps -= 1;
+  return pending.filter(({ steps }) => steps < 0).map(({ task }) => task);
+}
