@@ -18,9 +18,8 @@ const loads = {
   },
   killed: () => process.kill(process.pid, "SIGKILL"),
   silent: () => {},
-  slow: async () => {
+  slow: () => {
     for (let done = 1; done <= 4; done++) {
-      await new Promise((resolve) => setTimeout(resolve, 450));
       process.send({ type: "progress", phase: "Loading weights", done, total: 4 });
     }
     ready();

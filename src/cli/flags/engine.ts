@@ -14,7 +14,9 @@ function gibToBytes(text: string): string | null {
 
 /** Cache, scheduler and worker flags that take effect. */
 export const engineFlags = {
-  "block-size": cache.int(16, "Tokens per KV cache block.", { min: 1, max: 1024 }),
+  "block-size": cache.int(16, "Tokens per KV cache block.", {
+    choices: ["8", "16", "32", "64", "128", "256"],
+  }),
   "gpu-memory-utilization": cache.float(
     0.9,
     "Share of the machine's free memory that weights, activations and KV cache may take, above 0 and up to 1.",
