@@ -3,7 +3,7 @@
 //
 //   npm run build && node test/perf/speed.mjs [--quantization int8|int4|none] [--prompt 512] [--decode 64]
 
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -85,6 +85,7 @@ for (let i = 0; i < repeats; i++) {
   decode.push((await measure(engine, randomPrompt(32), decodeTokens)).tpotMs);
 }
 await workers.shutdown();
+rmSync(folder, { recursive: true });
 const roof = await execa("build/native/ucm_bench", ["--roof"], { reject: false });
 
 const gib = (bytes) => (bytes / 2 ** 30).toFixed(2);
