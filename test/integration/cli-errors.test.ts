@@ -89,6 +89,12 @@ describe("a command line that cannot work", () => {
     expect(exitCode).toBe(0);
   });
 
+  it("asks for a KV cache that the system does not give", async () => {
+    expect(await refusal("--num-gpu-blocks-override", "2147483647")).toContain(
+      "cannot reserve a KV cache of 2147483647 blocks",
+    );
+  });
+
   it("has a prompt longer than the context", async () => {
     const long = "word ".repeat(200);
     expect(await refusal("--prompt", long, "--max-model-len", "64")).toMatch(

@@ -30,9 +30,7 @@ export const engineFlags = {
   "num-gpu-blocks-override": cache.int(
     null,
     "Number of KV cache blocks, whatever memory there is.",
-    {
-      min: 1,
-    },
+    { min: 1, max: 2 ** 31 - 1 },
   ),
   "kv-cache-dtype": cache.choice(
     ["auto", "float32", "bfloat16", "float16"],
@@ -81,6 +79,7 @@ export const engineFlags = {
   }),
   "cpu-cores-per-worker": parallel.int(null, "Compute threads per worker. Default: all cores.", {
     min: 1,
+    max: 1024,
   }),
   "kv-transfer-config": kv.json(
     null,
