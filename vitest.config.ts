@@ -7,7 +7,7 @@ export default defineConfig({
     pool: "forks",
     // Tests start worker processes that use both cores; more files at once only fight for them.
     maxWorkers: 2,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 120_000,
     reporters: ["default", new SummaryReporter()],
   },

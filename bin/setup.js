@@ -27,11 +27,14 @@ function newestIn(folder, skipped = []) {
   return newest;
 }
 
-/** Runs a command in the root; its output is shown only when it fails. */
-function run(command, args) {
+/** Runs a command in the root, telling its purpose and time; its output is shown only when it fails. */
+function run(purpose, command, args) {
+  process.stdout.write(`setup: ${purpose} `);
   const started = Date.now();
   const result = spawnSync(command, args, { cwd: root, encoding: "utf8" });
-  if (result.status === 0) return ((Date.now() - started) / 1000).toFixed(1);
+  const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  process.stdout.write(result.status === 0 ? `(${seconds} s)\n` : "\n");
+  if (result.status === 0) return;
   process.stderr.write(`${result.stdout ?? ""}${result.stderr ?? ""}`);
   const reason = result.error?.code === "ENOENT" ? `${command} is not installed` : "it failed";
   console.error(`setup: ${[command, ...args].join(" ")}: ${reason}`);
@@ -45,7 +48,7 @@ function installPackages() {
   // Without our stamp, npm's own record tells: an install by hand counts as well.
   const record = changedAt(at("node_modules", ".package-lock.json"));
   if (isSame || (!existsSync(stamp) && record >= changedAt(at("package-lock.json")))) return;
-  console.log(`setup: npm packages installed (${run("npm", ["ci", "--no-progress"])} s)`);
+  run("installing npm packages", "npm", ["ci", "--no-progress"]);
   writeFileSync(stamp, lock);
 }
 
@@ -57,18 +60,16 @@ function buildTypeScript() {
   if (changedAt(stamp) > Math.max(newestIn(at("src")), ...inputs)) return;
   const started = Date.now();
   const tsc = at("node_modules", "typescript", "bin", "tsc");
-  const seconds = run(process.execPath, [tsc, "-p", "tsconfig.build.json"]);
+  run("building TypeScript", process.execPath, [tsc, "-p", "tsconfig.build.json"]);
   // A change during the build is newer than the stamp.
   writeFileSync(stamp, `${new Date(started).toISOString()}\n`);
-  console.log(`setup: TypeScript built (${seconds} s)`);
 }
 
 /** make knows what is up to date; it is asked first, so that nothing is said when nothing is done. */
 function buildNative() {
   const question = spawnSync("make", ["-C", "native", "-q"], { cwd: root, stdio: "ignore" });
   if (question.status === 0) return;
-  const seconds = run("make", ["-C", "native", "-j2"]);
-  console.log(`setup: native code built (${seconds} s)`);
+  run("building native code", "make", ["-C", "native", "-j2"]);
 }
 
 const [major] = process.versions.node.split(".").map(Number);

@@ -137,8 +137,10 @@ void BenchDecode(const Model& model, Dtype dtype, int64_t context, const Roofs& 
 void BenchThreads(int threads, const std::string& part, const cpu::Kernels& kernels) {
     ThreadPool pool(threads);
     const Roofs roofs = {MeasureReadBandwidth(pool), MeasureFlops(pool, kernels.width)};
-    std::printf("\n%s, %d threads: reads %.1f GB/s, multiply-adds %.1f GFLOP/s\n", kernels.name,
-                threads, roofs.sequential_bytes / 1e9, roofs.flops / 1e9);
+    std::printf("\n%s, %d threads: reads %.1f GB/s, multiply-adds %.1f GFLOP/s, int8 %.1f GOP/s\n",
+                kernels.name, threads, roofs.sequential_bytes / 1e9, roofs.flops / 1e9,
+                MeasureInt8Ops(pool) / 1e9);
+    if (part == "roofs") return;
     for (const Model& model : kModels) {
         for (const Dtype dtype : {Dtype::kFloat32, Dtype::kBfloat16}) {
             for (const int64_t tokens : {512, 2048}) {

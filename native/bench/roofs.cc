@@ -95,6 +95,24 @@ __attribute__((target("avx2,fma"))) float MultiplyAdd256() {
     return total;
 }
 
+__attribute__((target("avx512f,avx512bw,avx512vnni"))) int64_t MultiplyAddInt8() {
+    __m512i sums[kChains];
+    for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_epi32(i);
+    __m512i factor = _mm512_set1_epi8(3);
+    for (int64_t round = 0; round < kFlopRounds; ++round) {
+        for (__m512i& sum : sums) sum = _mm512_dpbusd_epi32(sum, factor, factor);
+        // Without it the compiler would multiply once and add the same product in every round.
+        asm volatile("" : "+v"(factor));
+    }
+    int32_t lanes[16];
+    int64_t total = 0;
+    for (const __m512i& sum : sums) {
+        _mm512_storeu_si512(lanes, sum);
+        total += lanes[0];
+    }
+    return total;
+}
+
 float MultiplyAddScalar() {
     float sums[kChains];
     for (int i = 0; i < kChains; ++i) sums[i] = static_cast<float>(i);
@@ -133,6 +151,15 @@ double MeasureScatteredBandwidth(ThreadPool& pool, int64_t piece_bytes) {
         });
     });
     return static_cast<double>(64 * per_task * piece_bytes) / seconds;
+}
+
+double MeasureInt8Ops(ThreadPool& pool) {
+    if (!__builtin_cpu_supports("avx512vnni")) return 0.0;
+    constexpr int64_t kOpsPerChain = 2 * 64;
+    const double seconds = BestSeconds(3, [&] {
+        pool.Run(pool.threads(), [&](int64_t, int) { g_sink += MultiplyAddInt8(); });
+    });
+    return static_cast<double>(kOpsPerChain * kChains * kFlopRounds * pool.threads()) / seconds;
 }
 
 double MeasureFlops(ThreadPool& pool, int64_t width) {

@@ -32,4 +32,8 @@ double MeasureScatteredBandwidth(ThreadPool& pool, int64_t piece_bytes);
  * second. */
 double MeasureFlops(ThreadPool& pool, int64_t width);
 
+/** Highest rate of 8-bit multiply-adds into 32-bit sums (AVX-512 VNNI), two operations each, per
+ * second; 0 on a processor without them. */
+double MeasureInt8Ops(ThreadPool& pool);
+
 }  // namespace ucm::bench

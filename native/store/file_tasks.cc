@@ -48,7 +48,7 @@ bool LoadTask::RunStep(const Staging& staging) {
         batch_->Advance(index_, reader_.verified_layers());
     } else if (outcome != Outcome::kStopped) {
         const BlockStatus status = backend_->Conclude(key(), outcome, &reader_);
-        if (Finish(status)) Count(status);
+        Finish(status);
     }
     in_step_.store(false);
     if (outcome == Outcome::kMore) return true;
@@ -75,15 +75,15 @@ Outcome LoadTask::Advance(const Staging& staging) {
     });
 }
 
-bool LoadTask::Finish(BlockStatus status) {
+void LoadTask::Finish(BlockStatus status) {
     {
         const std::lock_guard lock(mutex_);
-        if (finished_) return false;
+        if (finished_) return;
         if (status == BlockStatus::kOk && loaded_) loaded_(key(), batch_->target(index_).data);
         finished_ = true;
     }
+    Count(status);
     batch_->Finish(index_, status);
-    return true;
 }
 
 void LoadTask::Count(BlockStatus status) {
@@ -103,7 +103,7 @@ void LoadTask::Count(BlockStatus status) {
 void LoadTask::Expire() {
     // One that only waited says nothing about the device.
     if (in_step_.load()) backend_->reads().Fail();
-    if (Finish(BlockStatus::kTimeout)) Count(BlockStatus::kTimeout);
+    Finish(BlockStatus::kTimeout);
 }
 
 DumpTask::DumpTask(std::shared_ptr<FileBackend> backend, const BlockKey& key,

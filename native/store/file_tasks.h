@@ -55,8 +55,8 @@ class LoadTask final : public IoTask {
 
   private:
     BlockReader::Outcome Advance(const Staging& staging);
-    /** True for the first one who finishes the block: nobody writes to its memory after that. */
-    bool Finish(BlockStatus status);
+    /** Only the first call counts: nobody writes to the block's memory after it. */
+    void Finish(BlockStatus status);
     void Count(BlockStatus status);
     const BlockKey& key() const { return batch_->target(index_).key; }
 

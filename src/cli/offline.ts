@@ -1,4 +1,5 @@
 import { type EngineConfig, resolveEngineConfig } from "../config/index.js";
+import { UcmError } from "../errors/index.js";
 import { configureLog, log } from "../log/index.js";
 import type { Tokenizer } from "../tokenizer/index.js";
 import { type EngineRuntime, openTokenizer, startEngine } from "./engine-runtime.js";
@@ -40,8 +41,7 @@ export async function runOffline({ flags, warnings }: Invocation): Promise<numbe
       ? textOutput(process.stdout, tokenizer !== null)
       : openRecordFile(flags.outputFile, tokenizer);
   const stop = watchStopSignals();
-  // Whoever read our output has gone: there is nothing left to do, and nobody to tell.
-  process.stdout.once("error", () => stop.leave(0));
+  process.stdout.once("error", (error) => stop.leave(reportLostOutput(error)));
   try {
     return await generateAll({ flags, config, tokenizer, requests, output, stop });
   } catch (error) {
@@ -51,6 +51,14 @@ export async function runOffline({ flags, warnings }: Invocation): Promise<numbe
     output.close();
     stop.forget();
   }
+}
+
+/** The exit code once answers cannot be printed. A reader that has left, as `head` does, is no error. */
+function reportLostOutput({ code, message }: NodeJS.ErrnoException): number {
+  if (code === "EPIPE") return 0;
+  const error = new UcmError("UCM_ERR_OUTPUT_FILE", `Cannot write standard output: ${message}.`);
+  process.stderr.write(`ucm offline: error: ${error.message}\n`);
+  return error.exitCode;
 }
 
 /** No more sequences than prompts need: it decides how large the KV cache gets. */

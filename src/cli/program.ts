@@ -25,7 +25,8 @@ const rootUsage = `usage: ucm [-h] [-v] {${Object.keys(commands).join(",")}} ...
 /** The command line program. Returns the exit code; prints its own errors, never throws. */
 export async function main(argv: readonly string[]): Promise<number> {
   let exitCode = 0;
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreBrokenPipe);
+  // Output that cannot be written, to a reader that has left or a full disk, ends no server.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   const program = new Command("ucm")
     .description("Serves large language models whose KV cache outgrows the accelerator.")
     .version(readVersion(), "-v, --version", "print the version")
@@ -59,11 +60,6 @@ export async function main(argv: readonly string[]): Promise<number> {
     return error.exitCode === 0 ? 0 : reportRootError(argv, error);
   }
   return exitCode;
-}
-
-/** `ucm … | head` is no error. */
-function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== "EPIPE") throw error;
 }
 
 async function runCommand(

@@ -68,7 +68,7 @@ export function sizeKvCache(demand: KvDemand): KvSize {
 function noMemory({ kvBytes, availableBytes, bytesPerBlock: blockBytes }: KvDemand): UcmError {
   const message =
     kvBytes === null
-      ? `No available memory for the cache blocks (${toGib(Math.max(0, availableBytes))} GiB are left after weights and activations). Try increasing \`gpu_memory_utilization\` when initializing the engine.`
+      ? `No available memory for the cache blocks (${toGib(Math.max(0, availableBytes))} GiB are left after weights and activations). Try increasing \`gpu_memory_utilization\` when initializing the engine, or a smaller \`max_num_batched_tokens\` or \`max_num_seqs\`, which activations grow with.`
       : `No available memory for the cache blocks: \`kv_cache_memory_bytes\` is ${kvBytes}, and one block takes ${blockBytes} bytes.`;
   return new UcmError("UCM_ERR_MEMORY", message);
 }

@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { UcmError } from "../errors/index.js";
 
@@ -11,7 +11,7 @@ export function resolveFolder(
   given: string,
 ): string {
   const path = resolve(given);
-  const stats = statSync(path, { throwIfNoEntry: false });
+  const stats = inspect(what, path);
   if (stats?.isDirectory()) return path;
   if (stats !== undefined) {
     throw notFound(`The ${what} ${given} is a file; give the folder that holds it.`);
@@ -22,6 +22,14 @@ export function resolveFolder(
       ? `There is no ${what} folder ${path}. ${given} looks like a name on the Hugging Face hub: nothing is downloaded from there, so download it first and give its folder.`
       : `There is no ${what} folder ${path}. Give the folder of a Hugging Face checkpoint.`,
   );
+}
+
+function inspect(what: string, path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw notFound(`The ${what} folder ${path} cannot be read: ${(error as Error).message}.`);
+  }
 }
 
 function notFound(message: string): UcmError {

@@ -29,7 +29,6 @@ export const errorCodes = {
   UCM_ERR_WORKER: { exitCode: 1, httpStatus: 503, type: "ServiceUnavailable" },
   UCM_ERR_TIMEOUT: { exitCode: 1, httpStatus: 503, type: "ServiceUnavailable" },
   UCM_ERR_KV_LOAD: { exitCode: 1, httpStatus: 500, type: "InternalServerError" },
-  UCM_ERR_NOT_SUPPORTED: { exitCode: 2, httpStatus: 501, type: "NotImplementedError" },
   UCM_ERR_INTERNAL: { exitCode: 1, httpStatus: 500, type: "InternalServerError" },
 } as const satisfies Record<string, ErrorKind>;
 

@@ -45,9 +45,16 @@ export class UcmError extends Error {
   }
 }
 
-/** Any thrown value as a {@link UcmError}; what is not one already becomes UCM_ERR_INTERNAL. */
+/**
+ * Any thrown value as a {@link UcmError}. An error of the native addon carries its code; what has
+ * none becomes UCM_ERR_INTERNAL.
+ */
 export function toUcmError(error: unknown): UcmError {
   if (error instanceof UcmError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  return new UcmError("UCM_ERR_INTERNAL", message, { cause: error });
+  if (!(error instanceof Error)) return new UcmError("UCM_ERR_INTERNAL", String(error));
+  const { code } = error as NodeJS.ErrnoException;
+  const isKnown = code !== undefined && Object.hasOwn(errorCodes, code);
+  return new UcmError(isKnown ? (code as ErrorCode) : "UCM_ERR_INTERNAL", error.message, {
+    cause: error,
+  });
 }

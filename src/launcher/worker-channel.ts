@@ -107,9 +107,9 @@ export class WorkerChannel {
 
   #receive(message: FromWorker): void {
     const waiter = this.#waiter;
-    if (message.type === "progress" || message.type === "heartbeat") {
+    if (message.type === "progress") {
       waiter?.timer.refresh();
-      if (message.type === "progress") this.#onProgress(message);
+      this.#onProgress(message);
     } else if (message.type === "failed") {
       this.#settle()?.reject(UcmError.fromJSON(message.error));
     } else if (message.type === waiter?.type) {

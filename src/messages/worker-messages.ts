@@ -153,18 +153,9 @@ export interface FailedMessage {
   error: SerializedError;
 }
 
-export interface HeartbeatMessage {
-  type: "heartbeat";
-}
-
 export interface ShutdownMessage {
   type: "shutdown";
 }
 
 export type ToWorker = LoadMessage | StepMessage | ShutdownMessage;
-export type FromWorker =
-  | ProgressMessage
-  | ReadyMessage
-  | FailedMessage
-  | StepResultMessage
-  | HeartbeatMessage;
+export type FromWorker = ProgressMessage | ReadyMessage | FailedMessage | StepResultMessage;

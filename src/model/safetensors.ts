@@ -42,7 +42,7 @@ const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
  */
 export function listTensors(folder: string): Map<string, StoredTensor> {
   const single = join(folder, SINGLE);
-  if (existsSync(single)) return readHeader(single);
+  if (existsSync(single)) return attemptRead(single, () => readHeader(single));
   const indexPath = join(folder, INDEX);
   if (!existsSync(indexPath)) {
     throw weightsError(
@@ -54,7 +54,8 @@ export function listTensors(folder: string): Map<string, StoredTensor> {
 }
 
 function readShards(folder: string, indexPath: string): Map<string, StoredTensor> {
-  const index = indexSchema.safeParse(parseJson(readFileSync(indexPath, "utf8"), indexPath));
+  const text = attemptRead(indexPath, () => readFileSync(indexPath, "utf8"));
+  const index = indexSchema.safeParse(parseJson(text, indexPath));
   if (!index.success)
     throw weightsError(`${indexPath} is not usable: expected {"weight_map": {tensor: file}}.`);
   const weightMap = index.data.weight_map;
@@ -69,7 +70,10 @@ function readShards(folder: string, indexPath: string): Map<string, StoredTensor
         `Missing shard ${path}, which ${INDEX} names. Download the checkpoint again.`,
       );
     }
-    shards.set(file, readHeader(path));
+    shards.set(
+      file,
+      attemptRead(path, () => readHeader(path)),
+    );
   }
   const tensors = new Map<string, StoredTensor>();
   for (const [name, file] of Object.entries(weightMap)) {
@@ -153,6 +157,16 @@ function checkEntry(
     byteOffset: dataStart + begin,
     byteLength: expected,
   };
+}
+
+/** Turns what the file system refuses, such as the permission to read, into words. */
+function attemptRead<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof UcmError) throw error;
+    throw weightsError(`Cannot read ${path}: ${(error as Error).message}.`);
+  }
 }
 
 function parseJson(text: string, what: string): unknown {

@@ -29,7 +29,7 @@ export interface LayerSpec {
   down: LinearSpec;
 }
 
-export const EMBEDDING = "model.embed_tokens.weight";
+const EMBEDDING = "model.embed_tokens.weight";
 
 function linear(
   prefix: string,

@@ -1,3 +1,5 @@
+import "./no-telemetry.js";
+
 import * as ort from "onnxruntime-node";
 import { encodeModel, type Graph } from "./proto.js";
 

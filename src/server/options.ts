@@ -1,3 +1,4 @@
+import { UcmError } from "../errors/index.js";
 import { log, writeServerLine } from "../log/index.js";
 
 /** How the HTTP server behaves; everything that is not the engine's. */
@@ -64,8 +65,14 @@ export const defaultServerOptions: Readonly<Omit<ServerOptions, "version">> = Ob
   requestTimeoutMs: 300_000,
   writeAccessLine: (line: string) => writeServerLine("INFO", line),
   reportError: (error: Error, requestId: string) =>
-    log.error(`Request ${requestId} failed: ${error.stack ?? error.message}`),
+    log.error(`Request ${requestId} failed: ${describeFault(error)}`),
 });
+
+/** A UcmError says all in its message; only a fault of ours needs its stack. */
+function describeFault(error: Error): string {
+  const isExplained = error instanceof UcmError && error.code !== "UCM_ERR_INTERNAL";
+  return isExplained ? error.message : (error.stack ?? error.message);
+}
 
 /** What a caller of createApp must or may say. */
 export type AppOptions = Partial<ServerOptions> & Pick<ServerOptions, "version">;

@@ -78,10 +78,12 @@ async function handle(message: ToWorker): Promise<void> {
   if (message.type === "shutdown") return end();
   try {
     await (message.type === "load" ? load(message) : step(message));
-  } catch (error) {
-    send({ type: "failed", error: toUcmError(error).toJSON() });
-    // A UcmError says all in its message; only a fault of ours needs its stack.
-    if (!(error instanceof UcmError)) process.stderr.write(`${(error as Error).stack ?? error}\n`);
+  } catch (thrown) {
+    const error = toUcmError(thrown);
+    send({ type: "failed", error: error.toJSON() });
+    // A message that was written for the user says all; only a fault of ours needs its stack.
+    const isExplained = thrown === error || error.code === "UCM_ERR_MEMORY";
+    if (!isExplained) process.stderr.write(`${(thrown as Error).stack ?? thrown}\n`);
   }
 }
 

@@ -169,7 +169,7 @@ describe("ucm serve of the demo model", () => {
     for await (const _ of stream) break;
     controller.abort();
     await expect
-      .poll(async () => (await fetch(`${server.url}/load`)).json(), { timeout: 5_000 })
+      .poll(async () => (await fetch(`${server.url}/load`)).json(), { timeout: 60_000 })
       .toEqual({ server_load: 0 });
     const { usage } = await client.completions.create({ ...greedy, prompt: "x", max_tokens: 1 });
     expect(usage?.completion_tokens).toBe(1);

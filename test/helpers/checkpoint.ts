@@ -1,6 +1,6 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { makeTempFolder } from "./temp-folder.js";
 
 /** A small Qwen2 config.json: 2 layers, 4 query heads over 2 KV heads of 32. */
 export const tinyConfig = {
@@ -47,9 +47,9 @@ export function joinSafetensors(header: unknown, data: Uint8Array): Buffer {
   return Buffer.concat([length, json, data]);
 }
 
-/** A fresh folder under the system's temporary one, with the given files. */
+/** A fresh temporary folder with the given files. */
 export function makeFolder(files: Record<string, string | Uint8Array>): string {
-  const folder = mkdtempSync(join(tmpdir(), "ucm-test-"));
+  const folder = makeTempFolder();
   for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
   return folder;
 }

@@ -2,7 +2,7 @@
  * A worker process for tests of the launcher: it speaks the protocol and does what the model path's
  * last part says, without a model.
  */
-const PROTOCOL_VERSION = 1;
+const PROTOCOL_VERSION = 2;
 let behaviour = "";
 
 const loads = {
@@ -18,9 +18,8 @@ const loads = {
   },
   killed: () => process.kill(process.pid, "SIGKILL"),
   silent: () => {},
-  slow: async () => {
+  slow: () => {
     for (let done = 1; done <= 4; done++) {
-      await new Promise((resolve) => setTimeout(resolve, 450));
       process.send({ type: "progress", phase: "Loading weights", done, total: 4 });
     }
     ready();

@@ -1,7 +1,8 @@
-import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { cpSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { execa, type Options } from "execa";
+import { makeTempFolder } from "./temp-folder.js";
 
 export const root = resolve(import.meta.dirname, "../..");
 export const demoModel = join(root, "models/ucm-demo");
@@ -33,10 +34,10 @@ export async function runUcm(args: string[], env: Record<string, string> = {}) {
 }
 
 /** A copy of the demo model that a test may spoil. */
-export function copyDemoModel(): { folder: string; remove(): void } {
-  const folder = mkdtempSync(join(tmpdir(), "ucm-model-"));
+export function copyDemoModel(): string {
+  const folder = makeTempFolder();
   cpSync(demoModel, folder, { recursive: true, filter: (path) => !path.includes("/train") });
-  return { folder, remove: () => rmSync(folder, { recursive: true }) };
+  return folder;
 }
 
 /** Ids of the processes that a process has started and that still run. */
@@ -59,7 +60,7 @@ export async function isRunning(pid: number): Promise<boolean> {
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  timeoutMs = 20_000,
+  timeoutMs = 90_000,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await condition())) {

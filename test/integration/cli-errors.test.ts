@@ -1,21 +1,15 @@
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
+import { makeTempFolder } from "../helpers/temp-folder.js";
 import { copyDemoModel, demoModel, root, runUcm } from "../helpers/ucm-command.js";
 
-const copies: ReturnType<typeof copyDemoModel>[] = [];
 let model = "";
 
 beforeEach(() => {
-  const copy = copyDemoModel();
-  copies.push(copy);
-  model = copy.folder;
-});
-afterAll(() => {
-  for (const copy of copies) copy.remove();
+  model = copyDemoModel();
 });
 
 const path = (name: string) => join(model, name);
@@ -39,8 +33,6 @@ describe("a model that cannot be used", () => {
   it("is not there", async () => {
     rmSync(model, { recursive: true });
     expect(await refusal()).toContain(`There is no model folder ${model}`);
-    const copy = copyDemoModel();
-    copies[copies.length - 1] = copy;
   });
 
   it("has no config.json", async () => {
@@ -97,6 +89,12 @@ describe("a command line that cannot work", () => {
     expect(exitCode).toBe(0);
   });
 
+  it("asks for a KV cache that the system does not give", async () => {
+    expect(await refusal("--num-gpu-blocks-override", "2147483647")).toContain(
+      "cannot reserve a KV cache of 2147483647 blocks",
+    );
+  });
+
   it("has a prompt longer than the context", async () => {
     const long = "word ".repeat(200);
     expect(await refusal("--prompt", long, "--max-model-len", "64")).toMatch(
@@ -105,7 +103,7 @@ describe("a command line that cannot work", () => {
   });
 
   it("has a bad line in the prompt file", async () => {
-    const file = join(mkdtempSync(join(tmpdir(), "ucm-lines-")), "p.jsonl");
+    const file = join(makeTempFolder(), "p.jsonl");
     writeFileSync(file, '{"prompt": "a"}\n{"prompt": "b"}\n{"prompt": \n');
     expect(await refusal("--prompt-file", file)).toContain("p.jsonl line 3: not valid JSON");
     expect(await refusal("--prompt-file", "/nope.txt")).toContain("there is no such file");
@@ -116,6 +114,7 @@ describe("a command line that cannot work", () => {
   });
 
   it("has an unknown flag or command", async () => {
+    expect(await refusal("--block-size", "7")).toContain("argument --block-size: invalid choice");
     const { exitCode, stderr } = await runUcm(["serve", model, "--foo", "1"]);
     expect(exitCode).toBe(2);
     expect(stderr).toBe(

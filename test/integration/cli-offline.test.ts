@@ -1,8 +1,8 @@
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { describe, expect, it } from "vitest";
+import { makeTempFolder } from "../helpers/temp-folder.js";
 import {
   childrenOf,
   demoModel,
@@ -13,7 +13,7 @@ import {
   until,
 } from "../helpers/ucm-command.js";
 
-const folder = mkdtempSync(join(tmpdir(), "ucm-offline-"));
+const folder = makeTempFolder();
 const answers = join(folder, "answers.jsonl");
 
 function file(name: string, content: string): string {
@@ -30,6 +30,18 @@ const records = (path = answers) =>
 
 const greedy = ["--temperature", "0", "--max-tokens", "12"];
 const endless = ["--temperature", "0", "--ignore-eos", "--max-tokens", "20000"];
+
+/** A run that prints an endless answer, once some of it has come. */
+async function startAnswering() {
+  const child = startUcm(["offline", "--prompt", "It was", ...endless]);
+  let text = "";
+  child.stdout?.on("data", (chunk) => {
+    text += chunk;
+  });
+  await until("text", () => text.length > 40);
+  const [worker = 0] = await childrenOf(child.pid ?? 0);
+  return { child, worker };
+}
 
 describe("ucm offline", () => {
   it("answers the quick start's question with the bundled model", async () => {
@@ -99,12 +111,7 @@ describe("ucm offline", () => {
   });
 
   it("ends with what it has on SIGINT", async () => {
-    const child = startUcm(["offline", "--prompt", "It was", ...endless]);
-    let text = "";
-    child.stdout?.on("data", (chunk) => {
-      text += chunk;
-    });
-    await until("text", () => text.length > 40);
+    const { child } = await startAnswering();
     child.kill("SIGINT");
     const { exitCode, stderr } = await child;
     expect(exitCode).toBe(130);
@@ -121,14 +128,24 @@ describe("ucm offline", () => {
     expect(exitCode).toBe(0);
   });
 
+  it("says that standard output cannot be written", async () => {
+    const { stderr, exitCode } = await execa({
+      shell: "/bin/bash",
+      reject: false,
+    })`node ${join(root, "bin/ucm.js")} offline --prompt Once ${endless} > /dev/full`;
+    expect(stderr).toMatch(/^ucm offline: error: Cannot write standard output: ENOSPC[^\n]*$/);
+    expect(exitCode).toBe(2);
+  });
+
+  it("leaves nothing on the machine: no temporary file, no home folder", async () => {
+    const [home, temporary] = [makeTempFolder(), makeTempFolder()];
+    const env = { HOME: home, TMPDIR: temporary };
+    expect((await runUcm(["offline", "--prompt", "Once", ...greedy], env)).exitCode).toBe(0);
+    expect([...readdirSync(home), ...readdirSync(temporary)]).toEqual([]);
+  });
+
   it("fails the prompts under which the worker dies, and leaves no process", async () => {
-    const out = join(folder, "killed.jsonl");
-    const child = startUcm(["offline", "--prompt", "x", ...endless, "--output-file", out]);
-    const workers = async () => childrenOf(child.pid ?? 0);
-    await until("a worker", async () => (await workers()).length === 1);
-    const [worker = 0] = await workers();
-    // The output file is there before the model is loaded; the worker needs that long at least.
-    await new Promise((done) => setTimeout(done, 1500));
+    const { child, worker } = await startAnswering();
     process.kill(worker, "SIGKILL");
     const { exitCode, stderr } = await child;
     expect(exitCode).toBe(1);
@@ -137,13 +154,7 @@ describe("ucm offline", () => {
   });
 
   it("takes its worker along when it is killed", async () => {
-    const child = startUcm(["offline", "--prompt", "x", ...endless]);
-    let text = "";
-    child.stdout?.on("data", (chunk) => {
-      text += chunk;
-    });
-    await until("text", () => text.length > 0);
-    const [worker = 0] = await childrenOf(child.pid ?? 0);
+    const { child, worker } = await startAnswering();
     expect(await isRunning(worker)).toBe(true);
     child.kill("SIGKILL");
     await child;

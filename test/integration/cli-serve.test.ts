@@ -1,7 +1,8 @@
 import { writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { get } from "node:http";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
+import { makeTempFolder } from "../helpers/temp-folder.js";
 import { childrenOf, demoModel, isRunning, startUcm, until } from "../helpers/ucm-command.js";
 
 type Child = ReturnType<typeof startUcm>;
@@ -125,8 +126,28 @@ describe("ucm serve", () => {
     expect(stderr).toMatch(/ucm serve: error: Worker_TP0 \(pid \d+\) was killed by SIGKILL\./);
   });
 
+  it("goes on when its log cannot be written", async () => {
+    const uds = join(makeTempFolder(), "socket");
+    const child = startUcm(
+      ["serve", demoModel, "--uds", uds],
+      {},
+      { stdout: { file: "/dev/full" } },
+    );
+    started.push(child);
+    const health = () =>
+      new Promise<number | undefined>((resolve) => {
+        get({ socketPath: uds, path: "/health" }, ({ statusCode }) => resolve(statusCode)).on(
+          "error",
+          () => resolve(undefined),
+        );
+      });
+    await until("health", async () => (await health()) === 200);
+    child.kill("SIGTERM");
+    expect(await child).toMatchObject({ exitCode: 0, stderr: "" });
+  });
+
   it("serves as a YAML file says", async () => {
-    const file = join(tmpdir(), `ucm-serve-${process.pid}.yaml`);
+    const file = join(makeTempFolder(), "serve.yaml");
     writeFileSync(
       file,
       "served-model-name: [first, second]\nmax-model-len: 1K\ndisable-uvicorn-access-log: true\n",

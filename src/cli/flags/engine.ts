@@ -14,7 +14,9 @@ function gibToBytes(text: string): string | null {
 
 /** Cache, scheduler and worker flags that take effect. */
 export const engineFlags = {
-  "block-size": cache.int(16, "Tokens per KV cache block.", { min: 1, max: 1024 }),
+  "block-size": cache.int(16, "Tokens per KV cache block.", {
+    choices: ["8", "16", "32", "64", "128", "256"],
+  }),
   "gpu-memory-utilization": cache.float(
     0.9,
     "Share of the machine's free memory that weights, activations and KV cache may take, above 0 and up to 1.",
@@ -28,9 +30,7 @@ export const engineFlags = {
   "num-gpu-blocks-override": cache.int(
     null,
     "Number of KV cache blocks, whatever memory there is.",
-    {
-      min: 1,
-    },
+    { min: 1, max: 2 ** 31 - 1 },
   ),
   "kv-cache-dtype": cache.choice(
     ["auto", "float32", "bfloat16", "float16"],
@@ -79,6 +79,7 @@ export const engineFlags = {
   }),
   "cpu-cores-per-worker": parallel.int(null, "Compute threads per worker. Default: all cores.", {
     min: 1,
+    max: 1024,
   }),
   "kv-transfer-config": kv.json(
     null,

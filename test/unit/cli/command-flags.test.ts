@@ -1,14 +1,14 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { readCommandLine } from "../../../src/cli/command-flags.js";
 import type { CommandName } from "../../../src/cli/flags/index.js";
 import { flagTable } from "../../../src/cli/flags/index.js";
+import { makeTempFolder } from "../../helpers/temp-folder.js";
 
 let folder = "";
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "ucm-flags-"));
+  folder = makeTempFolder();
 });
 
 function write(name: string, text: string): string {
@@ -167,7 +167,7 @@ describe("the flag table", () => {
         expect(spec.default, name).toBeGreaterThanOrEqual(spec.min);
       }
       if (spec.choices !== null && spec.default !== null) {
-        expect(spec.choices, name).toContain(spec.default);
+        expect(spec.choices, name).toContain(String(spec.default));
       }
     }
   });

@@ -13,7 +13,7 @@ describe("renderHelp", () => {
 
   it("shows one group in any case", () => {
     const text = renderHelp("serve", "cacheconfig");
-    expect(text).toContain("--block-size BLOCK_SIZE");
+    expect(text).toContain("--num-gpu-blocks-override NUM_GPU_BLOCKS_OVERRIDE");
     expect(text).not.toContain("--port");
     const flags = [...text.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, name]) => name);
     expect(flags).toEqual([...flags].sort());

@@ -54,7 +54,10 @@ describe("parseFlagValue", () => {
 
   it("checks bounds", () => {
     expect(problem("port", "70000")).toBe("invalid value: must be at most 65535, got 70000");
-    expect(problem("block-size", 0)).toBe("invalid value: must be at least 1, got 0");
+    expect(problem("num-gpu-blocks-override", 0)).toBe("invalid value: must be at least 1, got 0");
+    expect(problem("block-size", "7")).toBe(
+      "invalid choice: '7' (choose from '8', '16', '32', '64', '128', '256')",
+    );
     expect(problem("gpu-memory-utilization", "nan")).toBe("invalid float value: 'nan'");
   });
 

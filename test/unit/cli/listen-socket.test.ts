@@ -1,12 +1,12 @@
 import { once } from "node:events";
-import { existsSync, mkdtempSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { createServer as createHttpServer, get, type Server } from "node:http";
 import { connect, createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterEach, describe, expect, it } from "vitest";
 import { reserveSocket } from "../../../src/cli/listen-socket.js";
+import { makeTempFolder } from "../../helpers/temp-folder.js";
 
 const servers: Server[] = [];
 afterEach(() => {
@@ -29,7 +29,7 @@ describe("reserveSocket", () => {
   });
 
   it("serves on a Unix socket, but not on one that is in use", async () => {
-    const uds = join(mkdtempSync(join(tmpdir(), "ucm-uds-")), "socket");
+    const uds = join(makeTempFolder(), "socket");
     const socket = await reserveSocket({ ...local, uds });
     expect(socket.url).toBe(`unix:${uds}`);
     const server = createHttpServer((_, response) => response.end("here"));
@@ -42,7 +42,7 @@ describe("reserveSocket", () => {
   });
 
   it("takes the place of a socket file that a killed run left", async () => {
-    const uds = join(mkdtempSync(join(tmpdir(), "ucm-uds-")), "socket");
+    const uds = join(makeTempFolder(), "socket");
     const script = `require("node:net").createServer().listen(${JSON.stringify(uds)}, () => process.kill(process.pid, "SIGKILL"))`;
     await execa(process.execPath, ["-e", script], { reject: false });
     expect(existsSync(uds)).toBe(true);

@@ -1,5 +1,4 @@
-import { mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openRecordFile, textOutput } from "../../../src/cli/offline-output.js";
@@ -7,6 +6,7 @@ import { metricsOf, type PromptResult, toRecord } from "../../../src/cli/offline
 import { OfflineSummary } from "../../../src/cli/offline-summary.js";
 import { UcmError } from "../../../src/errors/index.js";
 import { defaultSamplingParams } from "../../../src/messages/index.js";
+import { makeTempFolder } from "../../helpers/temp-folder.js";
 
 function resultOf(index: number, ...texts: string[]): PromptResult {
   return {
@@ -76,7 +76,7 @@ describe("textOutput", () => {
 
 describe("openRecordFile", () => {
   it("writes records in order, those left over on close", () => {
-    const path = join(mkdtempSync(join(tmpdir(), "ucm-out-")), "o.jsonl");
+    const path = join(makeTempFolder(), "o.jsonl");
     const output = openRecordFile(path, null);
     output.finish(resultOf(1, "b"));
     output.finish(resultOf(0, "a"));

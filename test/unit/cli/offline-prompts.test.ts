@@ -1,11 +1,11 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readPromptFile, readPrompts } from "../../../src/cli/offline-prompts.js";
 import { UcmError } from "../../../src/errors/index.js";
+import { makeTempFolder } from "../../helpers/temp-folder.js";
 
-const folder = mkdtempSync(join(tmpdir(), "ucm-prompts-"));
+const folder = makeTempFolder();
 
 function file(name: string, content: string | Buffer): string {
   const path = join(folder, name);

@@ -1,23 +1,12 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   type HashAlgorithmName,
   hashAlgorithmNames,
   resolvePrefixCaching,
 } from "../../../src/config/prefix-caching.js";
-import { configureLog } from "../../../src/log/index.js";
+import { captureLog } from "../../helpers/captured-log.js";
 
-let logged = "";
-beforeEach(() => {
-  logged = "";
-  configureLog({
-    stream: {
-      write(text) {
-        logged += text;
-      },
-    },
-  });
-});
-afterEach(() => configureLog({ stream: process.stdout }));
+const logged = captureLog();
 
 const resolve = (prefixCachingHashAlgo: HashAlgorithmName | null, env: NodeJS.ProcessEnv = {}) =>
   resolvePrefixCaching({ enablePrefixCaching: true, prefixCachingHashAlgo }, env);
@@ -27,15 +16,15 @@ describe("resolvePrefixCaching", () => {
     expect(resolve(null)).toEqual({ enablePrefixCaching: true, blockHashSeed: null });
     expect(resolve(null, { PYTHONHASHSEED: "0" }).blockHashSeed).toBe("0");
     expect(resolve("sha256_cbor", { PYTHONHASHSEED: "" }).blockHashSeed).toBe("");
-    expect(logged).toBe("");
+    expect(logged()).toBe("");
   });
 
   it.each(["sha256", "sha256_cbor_64bit", "builtin"] as const)(
     "warns that %s is not used",
     (name) => {
       resolve(name);
-      expect(logged).toContain(`--prefix-caching-hash-algo ${name}: `);
-      expect(logged).toContain("blocks are named by sha256_cbor");
+      expect(logged()).toContain(`--prefix-caching-hash-algo ${name}: `);
+      expect(logged()).toContain("blocks are named by sha256_cbor");
     },
   );
 

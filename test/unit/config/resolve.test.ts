@@ -1,28 +1,19 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { type EngineOptions, resolveEngineConfig } from "../../../src/config/index.js";
 import { UcmError } from "../../../src/errors/index.js";
-import { configureLog } from "../../../src/log/index.js";
+import { captureLog } from "../../helpers/captured-log.js";
 import { tinyConfig } from "../../helpers/checkpoint.js";
+import { makeTempFolder } from "../../helpers/temp-folder.js";
 
 let folder = "";
-let logged = "";
+const logged = captureLog();
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "ucm-config-"));
+  folder = makeTempFolder();
   write("config.json", tinyConfig);
-  logged = "";
-  configureLog({
-    stream: {
-      write(text) {
-        logged += text;
-      },
-    },
-  });
 });
-afterEach(() => configureLog({ stream: process.stdout }));
 
 function write(name: string, content: unknown): void {
   writeFileSync(join(folder, name), JSON.stringify(content));
@@ -105,6 +96,12 @@ describe("resolveEngineConfig", () => {
     expect(failure({ model: missing }).message).toContain(missing);
     expect(failure({ model: "Qwen/Qwen2.5-0.5B" }).message).toContain("nothing is downloaded");
     expect(failure({ model: join(folder, "config.json") }).message).toContain("is a file");
+    const loop = join(folder, "loop");
+    symlinkSync(loop, loop);
+    expect(failure({ model: loop })).toMatchObject({
+      code: "UCM_ERR_MODEL_NOT_FOUND",
+      message: expect.stringContaining(`The model folder ${loop} cannot be read: ELOOP`),
+    });
     expect(failure({ tokenizer: missing }).message).toContain("tokenizer folder");
   });
 
@@ -119,7 +116,7 @@ describe("resolveEngineConfig", () => {
     const { model } = resolve({ overrideGenerationConfig: { temperature: 0.1 } });
     expect(model.defaultSampling).toEqual({ temperature: 0.1, top_k: 20, max_tokens: 99 });
     expect(model.eosTokenIds).toEqual([1, 5]);
-    expect(logged).toContain("--generation-config vllm");
+    expect(logged()).toContain("--generation-config vllm");
     expect(resolve({ generationConfig: "vllm" }).model).toMatchObject({
       defaultSampling: {},
       eosTokenIds: [1],
@@ -175,8 +172,8 @@ describe("resolveEngineConfig", () => {
       kvTransferConfig: { kv_connector: "UCMConnector", kv_role: "kv_both" },
     });
     expect(config.parallel.tensorParallelSize).toBe(1);
-    expect(logged).toContain("--tensor-parallel-size 2");
-    expect(logged).toContain("--kv-transfer-config: this version runs dense attention");
+    expect(logged()).toContain("--tensor-parallel-size 2");
+    expect(logged()).toContain("--kv-transfer-config: this version runs dense attention");
   });
 
   it("checks the KV transfer configuration in vLLM's words", () => {

@@ -1,6 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { EngineConfig } from "../../../src/config/index.js";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { UcmError } from "../../../src/errors/index.js";
 import {
   type LaunchOptions,
@@ -8,49 +7,14 @@ import {
   planWorkers,
   type WorkerGroup,
 } from "../../../src/launcher/index.js";
-import { configureLog } from "../../../src/log/index.js";
 import type { StepMessage } from "../../../src/messages/index.js";
+import { captureLog } from "../../helpers/captured-log.js";
+import { testEngineConfig } from "../../helpers/engine-config.js";
 
 const workerEntry = fileURLToPath(new URL("../../helpers/scripted-worker.mjs", import.meta.url));
 
-function configFor(behaviour: string): EngineConfig {
-  return {
-    model: {
-      path: `/models/${behaviour}`,
-      tag: behaviour,
-      servedNames: [behaviour],
-      tokenizerPath: null,
-      loadFormat: "auto",
-      dtype: "auto",
-      quantization: null,
-      hfOverrides: {},
-      vocabSize: 10,
-      maxModelLen: 64,
-      eosTokenIds: [],
-      defaultSampling: {},
-      maxLogprobs: 20,
-      seed: 0,
-    },
-    cache: {
-      blockSize: 16,
-      kvDtype: "float32",
-      numBlocks: 8,
-      kvBytes: 1024,
-      enablePrefixCaching: true,
-      blockHashSeed: null,
-    },
-    store: null,
-    scheduler: {
-      maxNumSeqs: 2,
-      maxNumBatchedTokens: 32,
-      enableChunkedPrefill: true,
-      longPrefillTokenThreshold: 0,
-      policy: "fcfs",
-      maxNumQueuedRequests: 4,
-    },
-    parallel: { tensorParallelSize: 1, threads: 2 },
-  };
-}
+/** The scripted worker does what the model path's last part says. */
+const configFor = (behaviour: string) => testEngineConfig({ path: `/models/${behaviour}` });
 
 const stepOf = (stepId: number): StepMessage => ({
   type: "step",
@@ -61,20 +25,9 @@ const stepOf = (stepId: number): StepMessage => ({
 });
 
 const groups: WorkerGroup[] = [];
-let output = "";
+const output = captureLog();
 
-beforeEach(() => {
-  output = "";
-  configureLog({
-    stream: {
-      write(text) {
-        output += text;
-      },
-    },
-  });
-});
 afterEach(async () => {
-  configureLog({ stream: process.stdout });
   await Promise.all(groups.splice(0).map((group) => group.shutdown()));
 });
 
@@ -118,7 +71,7 @@ describe("planWorkers", () => {
         ["Worker_TP1", 1, 2],
       ],
     );
-    expect(specs[0]?.config).toMatchObject({ numBlocks: 8, blockSize: 16, threads: 1 });
+    expect(specs[0]?.config).toMatchObject({ numBlocks: 64, blockSize: 16, threads: 1 });
   });
 
   it("passes on what workers need of the environment and nothing else", () => {
@@ -141,15 +94,15 @@ describe("launchWorkers", () => {
     const result = await group.executor.execute(stepOf(3));
     expect(result).toMatchObject({ stepId: 3, sampled: [{ seqId: 5, tokenId: 42 }] });
     await group.shutdown();
-    expect(output).toMatch(/^\(Worker_TP0 pid=\d+\) loading\n/);
-    expect(isAlive(pidIn(output))).toBe(false);
+    expect(output()).toMatch(/^\(Worker_TP0 pid=\d+\) loading\n/);
+    expect(isAlive(pidIn(output()))).toBe(false);
     await expect(group.executor.execute(stepOf(4))).rejects.toThrow("has been stopped");
   });
 
   it("rejects with the worker's own error", async () => {
     const error = await failure("failing");
     expect(error).toMatchObject({ code: "UCM_ERR_WEIGHTS", message: "a tensor is missing" });
-    expect(isAlive(pidIn(output))).toBe(false);
+    expect(isAlive(pidIn(output()))).toBe(false);
   });
 
   it("tells how a worker died, with the end of its standard error", async () => {
@@ -171,11 +124,15 @@ describe("launchWorkers", () => {
   });
 
   it("counts progress as a sign of life, and reports it", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const seen: number[] = [];
     await launch("slow", {
-      timeouts: { loadMs: 1_500 },
-      onProgress: ({ done }) => seen.push(done),
-    });
+      timeouts: { loadMs: 1_000 },
+      onProgress({ done }) {
+        seen.push(done);
+        vi.advanceTimersByTime(900);
+      },
+    }).finally(() => vi.useRealTimers());
     expect(seen).toEqual([1, 2, 3, 4]);
   });
 
@@ -183,11 +140,11 @@ describe("launchWorkers", () => {
     const controller = new AbortController();
     const reason = new Error("stopped");
     const abortOnceLoading = setInterval(() => {
-      if (output.includes("loading")) controller.abort(reason);
+      if (output().includes("loading")) controller.abort(reason);
     }, 20);
     expect(await failure("silent", { signal: controller.signal })).toBe(reason);
     clearInterval(abortOnceLoading);
-    expect(isAlive(pidIn(output))).toBe(false);
+    expect(isAlive(pidIn(output()))).toBe(false);
   });
 
   it("rejects the step under which a worker dies, and tells who listens, late ones too", async () => {
@@ -210,7 +167,7 @@ describe("launchWorkers", () => {
   it("kills a worker that heeds neither message nor SIGTERM", async () => {
     const group = await launch("good-deaf");
     await group.shutdown({ messageMs: 50, signalMs: 50 });
-    expect(isAlive(pidIn(output))).toBe(false);
+    expect(isAlive(pidIn(output()))).toBe(false);
   });
 
   it("does not call a stop an exit", async () => {

@@ -1,3 +1,5 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { listTensors } from "../../../src/model/safetensors.js";
 import { encodeSafetensors, joinSafetensors, makeFolder } from "../../helpers/checkpoint.js";
@@ -31,6 +33,14 @@ describe("listTensors", () => {
       }),
     });
     expect([...listTensors(folder).keys()]).toEqual(["a", "b"]);
+  });
+
+  it("tells what the file system refuses", () => {
+    const folder = makeFolder({});
+    mkdirSync(join(folder, "model.safetensors"));
+    expect(() => listTensors(folder)).toThrow(
+      `Cannot read ${folder}/model.safetensors: EISDIR: illegal operation on a directory`,
+    );
   });
 
   it("ignores metadata", () => {

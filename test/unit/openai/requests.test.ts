@@ -6,6 +6,7 @@ import {
   parseDetokenizeRequest,
   parseTokenizeRequest,
 } from "../../../src/openai/index.js";
+import { cpuMsOf } from "../../helpers/cpu-time.js";
 
 /** The error that `run` throws. */
 function refusal(run: () => unknown): UcmError {
@@ -132,10 +133,10 @@ describe("completions", () => {
 
   it("read a million token ids quickly", () => {
     const prompt = Array.from({ length: 1_000_000 }, (_, i) => i);
-    const startMs = performance.now();
-    const { prompts } = parseCompletionRequest({ prompt });
-    expect(performance.now() - startMs).toBeLessThan(1_000);
-    expect(prompts[0]).toHaveLength(1_000_000);
+    const spentMs = cpuMsOf(() => {
+      expect(parseCompletionRequest({ prompt }).prompts[0]).toHaveLength(1_000_000);
+    });
+    expect(spentMs).toBeLessThan(1_000);
   });
 });
 

@@ -99,7 +99,7 @@ describe("a client that reads slowly", () => {
       `POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n` +
         `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
     );
-    await until(() => server.engine.stats().generatedTokens === 16_000 && isIdle(), 30_000);
+    await until(() => server.engine.stats().generatedTokens === 16_000 && isIdle());
     const connections = server.app.server as net.Server;
     expect(await countConnections(connections)).toBe(1);
 

@@ -153,7 +153,7 @@ export class Harness {
 export type JsonObject = any;
 
 /** Resolves when `condition` holds; fails when it does not in time. */
-export async function until(condition: () => boolean, timeoutMs = 5_000): Promise<void> {
+export async function until(condition: () => boolean, timeoutMs = 30_000): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`Never came true: ${condition}`);

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { loadTokenizer, type Tokenizer } from "../../../src/tokenizer/index.js";
+import { cpuMsOf } from "../../helpers/cpu-time.js";
 import {
   byteLevel,
   characterOfByte,
@@ -182,12 +183,15 @@ describe("long words", () => {
     "combining marks": `e${"\u0301".repeat(100_000)}`,
   };
   for (const [name, text] of Object.entries(words)) {
-    it(`takes ${name} in linear time`, { timeout: 20_000 }, async () => {
+    it(`takes ${name} in linear time`, async () => {
       for (const fixture of [byteLevel, llama2Like]) {
         const tokenizer = await loadTokenizer(tokenizerFolder(fixture));
-        const started = performance.now();
-        expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
-        expect(performance.now() - started).toBeLessThan(8000);
+        let decoded = "";
+        const spentMs = cpuMsOf(() => {
+          decoded = tokenizer.decode(tokenizer.encode(text));
+        });
+        expect(decoded).toBe(text);
+        expect(spentMs).toBeLessThan(8000);
       }
     });
   }
@@ -261,9 +265,7 @@ describe("Qwen2.5's tokenizer", () => {
       "好".repeat(100_000),
       "x".repeat(100_000),
     ]) {
-      const started = performance.now();
-      tokenizer.encode(text);
-      expect(performance.now() - started).toBeLessThan(2000);
+      expect(cpuMsOf(() => tokenizer.encode(text))).toBeLessThan(2000);
     }
   });
 });
