@@ -1,5 +1,5 @@
-import { accessSync, constants, mkdirSync, statSync } from "node:fs";
-import { resolve } from "node:path";
+import { accessSync, constants, existsSync, mkdirSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { UcmError } from "../errors/index.js";
 import { log } from "../log/index.js";
 import { invalid } from "./store-extra.js";
@@ -27,7 +27,8 @@ function openBackend(folder: string): string {
   } catch (error) {
     if (error instanceof UcmError) throw error;
     const { code } = error as NodeJS.ErrnoException;
-    const reason = code === "ENOENT" ? "it and the folder above it do not exist" : String(code);
+    const hasParent = existsSync(dirname(folder));
+    const reason = hasParent ? String(code) : "it and the folder above it do not exist";
     throw unusable(folder, reason, error);
   }
 }

@@ -66,7 +66,7 @@ describe("ucm serve", () => {
       kv_role: "kv_both",
       kv_connector_extra_config: {
         ucm_connector_name: "UcmNfsStore",
-        ucm_connector_config: { storage_backends: "/mnt/test", kv_block_size: 33554432 },
+        ucm_connector_config: { storage_backends: makeTempFolder(), kv_block_size: 33554432 },
         ucm_sparse_method: "ESA",
       },
     };
@@ -81,7 +81,8 @@ describe("ucm serve", () => {
     const warnings = server.output().match(/WARNING .*/g) ?? [];
     expect(warnings).toHaveLength(2);
     expect(warnings[0]).toContain("--tensor-parallel-size 2: this version starts one worker");
-    expect(warnings[1]).toContain("--kv-transfer-config: this version runs dense attention");
+    expect(warnings[1]).toContain("sparse attention (ESA) is not done by this version");
+    expect(server.output()).toContain("KV cache store UcmNfsStore: ");
     expect(server.output()).toMatch(
       /^\(APIServer pid=\d+\) INFO \d\d-\d\d \d\d:\d\d:\d\d \[\w[\w-]*\.js:\d+\] ucm API server version/,
     );

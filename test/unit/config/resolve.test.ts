@@ -169,11 +169,17 @@ describe("resolveEngineConfig", () => {
   it("runs one dense worker and says so when more was asked for", () => {
     const config = resolve({
       tensorParallelSize: 2,
-      kvTransferConfig: { kv_connector: "UCMConnector", kv_role: "kv_both" },
+      kvTransferConfig: {
+        kv_connector: "UCMConnector",
+        kv_role: "kv_both",
+        kv_connector_extra_config: { ucm_connector_name: "UcmDram", ucm_sparse_method: "ESA" },
+      },
     });
+    expect(config.store).toMatchObject({ kind: "dram", memoryBytes: 5368709120 });
     expect(config.parallel.tensorParallelSize).toBe(1);
     expect(logged()).toContain("--tensor-parallel-size 2");
-    expect(logged()).toContain("--kv-transfer-config: this version runs dense attention");
+    expect(logged()).toContain("sparse attention (ESA) is not done by this version");
+    expect(logged()).toContain("KV cache store UcmDram: 5.00 GiB of memory");
   });
 
   it("checks the KV transfer configuration in vLLM's words", () => {
