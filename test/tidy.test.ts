@@ -14,7 +14,7 @@ const mayImport: Record<string, readonly string[]> = {
   openai: ["messages"],
   engine: ["scheduler", "messages", "tokenizer", "config", "kvcache"],
   scheduler: ["messages"],
-  kvcache: [],
+  kvcache: ["messages"],
   worker: ["model", "onnx", "native", "messages"],
   model: ["onnx", "native", "messages"],
   onnx: [],

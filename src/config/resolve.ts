@@ -43,9 +43,10 @@ export function resolveEngineConfig(
   const limits = resolveBatchLimits(options, maxModelLen);
   const prefixCaching = resolvePrefixCaching(options, env);
   const kvDtype = resolveKvDtype(options, model);
-  const size = sizeCache(options, model, limits, { maxModelLen, kvDtype, machine });
   warnOfUnusedParts(options);
   const store = openStore(options, model, kvDtype);
+  const storeBytes = store?.memoryBytes ?? 0;
+  const size = sizeCache(options, model, limits, { maxModelLen, kvDtype, machine, storeBytes });
   logSizes(size, limits, options.blockSize);
   return deepFreeze({
     model: { ...describeModel(options, path, model), maxModelLen: size.maxModelLen },
@@ -119,7 +120,7 @@ function sizeCache(
   options: EngineOptions,
   model: ModelConfig,
   limits: BatchLimits,
-  given: { maxModelLen: number; kvDtype: KvDtype; machine: Machine },
+  given: { maxModelLen: number; kvDtype: KvDtype; machine: Machine; storeBytes: number },
 ): KvSize {
   const { gpuMemoryUtilization: share } = options;
   if (!(share > 0)) {
@@ -130,7 +131,10 @@ function sizeCache(
   }
   const weightBytes = estimateWeightBytes(model, options.quantization);
   const availableBytes =
-    given.machine.availableBytes * share - weightBytes - estimateActivationBytes(model, limits);
+    given.machine.availableBytes * share -
+    weightBytes -
+    estimateActivationBytes(model, limits) -
+    given.storeBytes;
   log.info(`Available KV cache memory: ${toGib(Math.max(0, availableBytes))} GiB`);
   return sizeKvCache({
     blockSize: options.blockSize,

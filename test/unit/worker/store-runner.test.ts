@@ -1,0 +1,122 @@
+import { describe, expect, it } from "vitest";
+import type { StepMessage, StepResultMessage, StoreWork } from "../../../src/messages/index.js";
+import { type BlockStore, StoreRunner } from "../../../src/worker/store-runner.js";
+
+/** A store whose answers a test gives by hand. */
+function heldStore() {
+  const calls: string[] = [];
+  const answers: (() => void)[] = [];
+  const hold = <T>(call: string, answer: T) => {
+    calls.push(call);
+    return new Promise<T>((resolve) => {
+      answers.push(() => resolve(answer));
+    });
+  };
+  const store: BlockStore = {
+    lookup: (keys) =>
+      hold(
+        `lookup ${keys}`,
+        keys.map(() => "file" as const),
+      ),
+    load: (keys, ids) =>
+      hold(
+        `load ${keys} ${ids}`,
+        keys.map(() => "ok" as const),
+      ),
+    dump: (keys, ids) =>
+      hold(
+        `dump ${keys} ${ids}`,
+        keys.map((key) => key !== "bad"),
+      ),
+    close: async () => undefined,
+  };
+  return { store, calls, answers };
+}
+
+function stepOf(work: Partial<StoreWork>, seqIds: number[] = []): StepMessage {
+  return {
+    type: "step",
+    stepId: 1,
+    newSequences: [],
+    scheduled: seqIds.map((seqId) => ({
+      seqId,
+      numComputedTokens: 0,
+      numTokens: 1,
+      newBlockIds: Int32Array.of(),
+      resetBlockTable: false,
+    })),
+    finished: Int32Array.of(),
+    store: { lookups: [], loads: [], dumps: [], ...work },
+  };
+}
+
+const error = { code: "UCM_ERR_INTERNAL" as const, message: "", param: null };
+const computed = (failed: number[] = []) => {
+  const result: StepResultMessage = {
+    type: "stepResult",
+    stepId: 1,
+    sampled: [],
+    failed: failed.map((seqId) => ({ seqId, error })),
+    promptLogprobs: [],
+    durationMs: 1,
+  };
+  return async () => result;
+};
+
+describe("the store work of a step", () => {
+  it("starts before the computing and is reported when it is done", async () => {
+    const { store, calls, answers } = heldStore();
+    const runner = new StoreRunner(store);
+    const work = {
+      lookups: [{ taskId: 1, keys: ["a", "b"] }],
+      loads: [{ taskId: 2, keys: ["c"], blockIds: Int32Array.of(4) }],
+    };
+    const first = await runner.run(stepOf(work, [5]), async () => {
+      expect(calls).toEqual(["lookup a,b", "load c 4"]);
+      return computed()();
+    });
+    expect(first.store).toBeNull();
+    answers[1]!();
+    const second = await runner.run(stepOf({}, [5]), computed());
+    // It went on beside computing, so that its time says nothing.
+    expect(second.store).toEqual({
+      found: [],
+      loaded: [{ taskId: 2, statuses: ["ok"], durationMs: null }],
+      notStored: [],
+    });
+    answers[0]!();
+    const third = await runner.run(stepOf({}, [5]), computed());
+    expect(third.store!.found).toEqual([{ taskId: 1, tiers: ["file", "file"] }]);
+  });
+
+  it("is waited for by a step without tokens, for a moment", async () => {
+    const { store, answers } = heldStore();
+    const runner = new StoreRunner(store);
+    const loads = [{ taskId: 1, keys: ["a"], blockIds: Int32Array.of(0) }];
+    const begun = performance.now();
+    expect((await runner.run(stepOf({ loads }), computed())).store).toBeNull();
+    expect(performance.now() - begun).toBeGreaterThan(10);
+    setTimeout(answers[0]!, 2);
+    const { store: news } = await runner.run(stepOf({}), computed());
+    expect(news!.loaded[0]).toMatchObject({ taskId: 1, statuses: ["ok"] });
+    expect(news!.loaded[0]!.durationMs).toBeGreaterThan(10);
+    expect((await runner.run(stepOf({}), computed())).store).toBeNull();
+  });
+
+  it("dumps after the result, but for sequences that failed", async () => {
+    const { store, calls, answers } = heldStore();
+    const runner = new StoreRunner(store);
+    const dumps = [
+      { seqId: 1, keys: ["a", "bad"], blockIds: Int32Array.of(1, 2) },
+      { seqId: 2, keys: ["b"], blockIds: Int32Array.of(3) },
+    ];
+    await runner.run(stepOf({ dumps }, [1, 2]), computed([2]));
+    expect(calls).toEqual([]);
+    runner.dump();
+    runner.dump();
+    expect(calls).toEqual(["dump a,bad 1,2"]);
+    answers[0]!();
+    const { store: news } = await runner.run(stepOf({}), computed());
+    expect(news).toEqual({ found: [], loaded: [], notStored: ["bad"] });
+  });
+});
