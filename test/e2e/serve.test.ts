@@ -125,7 +125,8 @@ describe("ucm serve of the demo model", () => {
   });
 
   it("draws n sequences that a seed repeats", async () => {
-    const request = { model: DEMO_MODEL, prompt: PROMPT, max_tokens: 12, n: 3, seed: 7 };
+    const sampling = { max_tokens: 12, temperature: 1, n: 3, seed: 7 };
+    const request = { model: DEMO_MODEL, prompt: PROMPT, ...sampling };
     const [first, second] = await Promise.all([
       client.completions.create(request),
       client.completions.create(request),

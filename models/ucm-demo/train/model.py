@@ -33,7 +33,7 @@ CONFIG = {
     "use_sliding_window": False,
     "vocab_size": 4096,
 }
-GENERATION = {"do_sample": False, "eos_token_id": [2, 0], "pad_token_id": 0}
+GENERATION = {"do_sample": False, "temperature": 0.0, "eos_token_id": [2, 0], "pad_token_id": 0}
 EMBEDDING = "model.embed_tokens.weight"
 
 
