@@ -39,6 +39,14 @@ const pipelines: Readonly<Record<string, StoreKind>> = {
 
 const connectors: readonly string[] = ["UnifiedCacheConnectorV1", "UCMConnector"];
 
+/** Where UCM's versions have them. */
+const modulePaths: readonly string[] = [
+  "unifiedcache.integration.vllm.uc_connector",
+  "ucm.integration.vllm.uc_connector",
+  "ucm.integration.vllm.ucm_connector",
+  "ucm.integration.vllm.v2.ucm_connector",
+];
+
 const keysOf: Readonly<Record<StoreKind, typeof memoryKeys>> = {
   dram: [...commonKeys, ...memoryKeys],
   files: [...commonKeys, ...fileKeys],
@@ -76,6 +84,13 @@ export function resolveStore(transfer: KvTransferConfig, block: BlockFacts): Sto
   if (!connector) return null;
   if (!connectors.includes(connector)) {
     throw invalid(`kv_connector '${connector}' is not known${didYouMean(connector, connectors)}.`);
+  }
+  const modulePath = transfer.kv_connector_module_path ?? modulePaths[0]!;
+  if (!modulePaths.includes(modulePath)) {
+    const near = didYouMean(modulePath, modulePaths);
+    throw invalid(
+      `kv_connector_module_path '${modulePath}' is not known${near}; modules of others are not loaded.`,
+    );
   }
   const extra = readExtra(transfer.kv_connector_extra_config ?? {});
   warnOfSparse(extra);

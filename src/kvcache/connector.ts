@@ -23,6 +23,7 @@ export class Connector {
   #lookups: StoreLookup[] = [];
   #loads: StoreLoad[] = [];
   #dumps: StoreDump[] = [];
+  #forgets: string[] = [];
   #numTasks = 0;
   /** Keys of each look-up and load that has not been answered. */
   readonly #pending = new Map<number, readonly string[]>();
@@ -73,6 +74,13 @@ export class Connector {
     for (const i of missing) this.#remember(keys[i]!);
   }
 
+  /** Removes blocks from the store. */
+  forget(keys: readonly string[]): void {
+    if (!this.#config.canDump) return;
+    this.#forgets.push(...keys);
+    for (const key of keys) this.#stored.delete(key);
+  }
+
   /** Whether to load so many blocks rather than to compute them. */
   isWorthLoading(numBlocks: number): boolean {
     return this.#config.loadDecision === "always" || this.#estimate.isFaster(numBlocks);
@@ -80,10 +88,16 @@ export class Connector {
 
   /** What was asked for since the last call, for the step that is about to go. */
   takeWork(): StoreWork | null {
-    const work = { lookups: this.#lookups, loads: this.#loads, dumps: this.#dumps };
+    const work = {
+      lookups: this.#lookups,
+      loads: this.#loads,
+      dumps: this.#dumps,
+      forgets: this.#forgets,
+    };
     this.#lookups = [];
     this.#loads = [];
     this.#dumps = [];
+    this.#forgets = [];
     const isEmpty = Object.values(work).every((list) => list.length === 0);
     return isEmpty ? null : work;
   }

@@ -59,6 +59,8 @@ export interface StoreWork {
   lookups: StoreLookup[];
   loads: StoreLoad[];
   dumps: StoreDump[];
+  /** Keys of blocks to remove: what they hold may be what made a sequence fail. */
+  forgets: string[];
 }
 
 /** Where a block was found. */

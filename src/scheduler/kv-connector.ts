@@ -14,6 +14,8 @@ export interface KvConnector {
   load(keys: readonly string[], blockIds: readonly number[]): number;
   /** Stores blocks that the next step fills. */
   dump(seqId: number, keys: readonly string[], blockIds: readonly number[]): void;
+  /** Removes blocks with the next step. */
+  forget(keys: readonly string[]): void;
   isWorthLoading(numBlocks: number): boolean;
   takeWork(): StoreWork | null;
   receive(news: StoreNews | null, step: { numTokens: number; durationMs: number }): void;

@@ -308,6 +308,7 @@ export class Scheduler {
     const sequence = this.#sequences.get(seqId);
     if (sequence === undefined) return;
     this.#blocks.distrust(sequence);
+    this.#connector?.forget(sequence.blockHashes?.hashes ?? []);
     this.#end(sequence);
   }
 

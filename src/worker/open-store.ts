@@ -42,6 +42,9 @@ export function openStore(
       const statuses = await opened.dump(encodeKeys(keys), arena, blockIds);
       return Array.from(statuses, (status) => status === blockStatus.ok);
     },
+    async forget(keys) {
+      await opened.forget(encodeKeys(keys));
+    },
     close: () => opened.close(CLOSE_MS),
   };
 }

@@ -20,6 +20,8 @@ export interface BlockStore {
   load(keys: readonly string[], blockIds: Int32Array): Promise<StoreBlockStatus[]>;
   /** Has read the blocks when it returns; settles when they are stored, true, or are not. */
   dump(keys: readonly string[], blockIds: Int32Array): Promise<boolean[]>;
+  /** Removes blocks. */
+  forget(keys: readonly string[]): Promise<void>;
   /** Finishes what is under way, for some seconds at most. */
   close(): Promise<void>;
 }
@@ -47,6 +49,8 @@ export class StoreRunner {
   ): Promise<StepResultMessage> {
     for (const lookup of message.store?.lookups ?? []) void this.#track(this.#lookUp(lookup));
     for (const load of message.store?.loads ?? []) void this.#track(this.#load(load));
+    const forgets = message.store?.forgets ?? [];
+    if (forgets.length > 0) void this.#store.forget(forgets);
     const isIdle = message.scheduled.length === 0;
     if (!isIdle) this.#numComputed += 1;
     const result = await compute(message);

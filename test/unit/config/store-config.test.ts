@@ -202,6 +202,10 @@ describe("mistakes", () => {
     [flat("UcmPipelineStore", { store_pipeline: "Cache|Ds3fs" }), "use 'Cache|Posix' or 'Posix'"],
     [flat("UcmDram", {}, { load_decision: "never" }), "load_decision must be 'auto' or 'always'"],
     [
+      transfer({ ucm_connector_name: "UcmDram" }, { kv_connector_module_path: "./mine.js" }),
+      "kv_connector_module_path './mine.js' is not known",
+    ],
+    [
       transfer({ ucm_connector_name: "UcmDram" }, { kv_connector: "UCMConector" }),
       "did you mean 'UCMConnector'?",
     ],

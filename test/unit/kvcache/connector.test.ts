@@ -26,6 +26,7 @@ describe("what is asked of the store", () => {
       lookups: [{ taskId: lookup, keys: ["a", "b"] }],
       loads: [{ taskId: load, keys: ["a"], blockIds: Int32Array.of(7) }],
       dumps: [],
+      forgets: [],
     });
     expect(connector.takeWork()).toBeNull();
     expect(connector.isBusy).toBe(true);
@@ -59,8 +60,19 @@ describe("what is asked of the store", () => {
     expect(dumped(connector)).toEqual(["d"]);
   });
 
+  it("is stored again when it was to be forgotten", () => {
+    const connector = connect();
+    connector.dump(1, ["a", "b"], [1, 2]);
+    connector.takeWork();
+    connector.forget(["a"]);
+    expect(connector.takeWork()).toMatchObject({ dumps: [], forgets: ["a"] });
+    connector.dump(2, ["a", "b"], [1, 2]);
+    expect(dumped(connector)).toEqual(["a"]);
+  });
+
   it("goes by the role", () => {
     const consumer = connect({ canDump: false });
+    consumer.forget(["a"]);
     consumer.dump(1, ["a"], [1]);
     expect(consumer.takeWork()).toBeNull();
     // Nobody would tell a producer that a block has gone: it leaves that to the store.

@@ -40,6 +40,7 @@ export class SimulatedStore {
 
   begin(work: StoreWork | null): void {
     this.#work = work;
+    for (const key of work?.forgets ?? []) this.#blocks.delete(key);
     for (const task of work?.lookups ?? []) {
       this.#lookups.push({ task, steps: this.#random(0, 3) });
     }

@@ -28,6 +28,7 @@ function heldStore() {
         `dump ${keys} ${ids}`,
         keys.map((key) => key !== "bad"),
       ),
+    forget: async (keys) => void calls.push(`forget ${keys}`),
     close: async () => undefined,
   };
   return { store, calls, answers };
@@ -46,7 +47,7 @@ function stepOf(work: Partial<StoreWork>, seqIds: number[] = []): StepMessage {
       resetBlockTable: false,
     })),
     finished: Int32Array.of(),
-    store: { lookups: [], loads: [], dumps: [], ...work },
+    store: { lookups: [], loads: [], dumps: [], forgets: [], ...work },
   };
 }
 
@@ -115,6 +116,8 @@ describe("the store work of a step", () => {
     runner.dump();
     runner.dump();
     expect(calls).toEqual(["dump a,bad 1,2"]);
+    await runner.run(stepOf({ forgets: ["b", "c"] }), computed());
+    expect(calls).toEqual(["dump a,bad 1,2", "forget b,c"]);
     answers[0]!();
     const { store: news } = await runner.run(stepOf({}), computed());
     expect(news).toEqual({ found: [], loaded: [], notStored: ["bad"] });
