@@ -11,17 +11,6 @@ namespace {
 
 using Outcome = BlockReader::Outcome;
 
-/** Interruptions in a row after which a call is taken for broken. */
-constexpr int kMaxInterruptions = 100;
-
-/** `call` until it is not interrupted. */
-template <typename Call>
-auto Uninterrupted(Call call) {
-    auto result = call();
-    for (int i = 0; result == -EINTR && i < kMaxInterruptions; ++i) result = call();
-    return result;
-}
-
 /** Opens for direct I/O where asked for and possible; `*direct` says what it became. */
 int OpenFile(FileSystem& files, const std::string& path, int flags, bool* direct) {
     constexpr int kMode = 0666;

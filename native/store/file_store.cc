@@ -200,6 +200,7 @@ void FileStore::DumpBuffer(const BlockKey& key, std::shared_ptr<BlockBuffer> blo
                            DumpTask::Done done) {
     if (options_.read_only) return done(BlockStatus::kRefused);
     Volume& volume = VolumeOf(key);
+    if (!volume.backend->reads().closed()) return done(BlockStatus::kUnavailable);
     volume.pool->Submit(std::make_shared<DumpTask>(volume.backend, key, std::move(block),
                                                    std::move(done)));
 }

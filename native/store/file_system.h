@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -54,5 +55,16 @@ class FileSystem {
     /** Names in a directory, without . and .. */
     virtual int List(const std::string& path, std::vector<std::string>* names) = 0;
 };
+
+/** Interruptions in a row after which a call is taken for broken. */
+constexpr int kMaxInterruptions = 100;
+
+/** `call`, a call of a FileSystem, until it is not interrupted. */
+template <typename Call>
+auto Uninterrupted(Call call) {
+    auto result = call();
+    for (int i = 0; result == -EINTR && i < kMaxInterruptions; ++i) result = call();
+    return result;
+}
 
 }  // namespace ucm

@@ -116,9 +116,9 @@ DumpTask::DumpTask(std::shared_ptr<FileBackend> backend, const BlockKey& key,
 bool DumpTask::RunStep(const Staging& staging) {
     if (finished_.load()) return false;
     const Stopwatch stopwatch(backend_->counters(), Counter::kDumpMicros);
-    const BlockStatus status = backend_->writes().Admit()
-                                   ? backend_->Store(key_, *block_, staging)
-                                   : BlockStatus::kUnavailable;
+    const bool usable = backend_->reads().closed() && backend_->writes().Admit();
+    const BlockStatus status =
+        usable ? backend_->Store(key_, *block_, staging) : BlockStatus::kUnavailable;
     if (!finished_.exchange(true)) done_(status);
     return false;
 }

@@ -242,7 +242,9 @@ void IoPool::Core::ExpireLate(Lock& lock) {
     }
     for (auto& [order, entry] : queue_) {
         const int64_t since = std::max(entry.submitted, last_progress_);
-        const bool starved = since + (order.lane == IoOrder::kRead ? stall : total) < now;
+        // Nobody waits for writes, which may queue for long, as long as anyone works on them.
+        const bool patient = order.lane != IoOrder::kRead && live_ > 0;
+        const bool starved = since + (patient ? total : stall) < now;
         const bool overdue = order.lane == IoOrder::kRead && entry.submitted + total < now;
         // Expired ones stay queued: their next step releases what they hold, on a thread that may block.
         if (starved || overdue) expire(entry);

@@ -66,23 +66,24 @@ class PipelineStore::WriteQueue : public std::enable_shared_from_this<WriteQueue
         files_->counters().Add(Counter::kDumpsDropped);
     }
 
-    /** Hands over as many as may be in flight. Completions may come before DumpBuffer returns. */
+    /** Hands over as many as may be in flight. Completions come at any time, even within the call. */
     void Pump() {
-        for (;;) {
-            Item item;
-            {
-                const std::lock_guard lock(mutex_);
-                if (queue_.empty() || in_flight_ >= kWritesInFlight) return;
-                item = std::move(queue_.front());
-                queue_.pop_front();
-                ++in_flight_;
-            }
+        std::unique_lock lock(mutex_);
+        if (pumping_) return;
+        pumping_ = true;
+        while (!queue_.empty() && in_flight_ < kWritesInFlight) {
+            Item item = std::move(queue_.front());
+            queue_.pop_front();
+            ++in_flight_;
+            lock.unlock();
             files_->DumpBuffer(item.first, std::move(item.second),
                                [self = shared_from_this()](BlockStatus status) {
                                    self->Finish(status);
                                    self->Pump();
                                });
+            lock.lock();
         }
+        pumping_ = false;
     }
 
     void Finish(BlockStatus status) {
@@ -99,6 +100,7 @@ class PipelineStore::WriteQueue : public std::enable_shared_from_this<WriteQueue
     std::condition_variable written_;
     std::deque<Item> queue_;
     std::size_t in_flight_ = 0;
+    bool pumping_ = false;
     bool closed_ = false;
 };
 

@@ -32,7 +32,6 @@ constexpr std::size_t kClaimDigits = 20;
 constexpr double kRecycleStep = 0.1;
 /** A claim that does not fit may do so when another server's collection gets on. */
 constexpr int kClaimAttempts = 5;
-constexpr std::chrono::milliseconds kClaimPause{20};
 constexpr std::chrono::seconds kPublishPatience{2};
 
 int64_t SystemClock() {
@@ -136,6 +135,7 @@ bool Space::WantsCollection() const {
 
 bool Space::Refill(int64_t bytes) {
     if (Join() < 0) return false;
+    bool collected = false;
     for (int attempt = 0; attempt < kClaimAttempts; ++attempt) {
         int64_t base = 0;
         {
@@ -153,20 +153,23 @@ bool Space::Refill(int64_t bytes) {
             return true;
         }
         if (Publish(base) == 0) AdoptClaim(base, base);
-        if (!options_.recycle) return false;
-        if (!Collect(bytes)) std::this_thread::sleep_for(kClaimPause);
+        if (claim < 0 || collected || !options_.recycle) return false;
+        collected = Collect(bytes);
+        // Another server is at it, which may make room as well.
+        if (!collected) std::this_thread::sleep_for(options_.claim_pause);
     }
     return false;
 }
 
 int64_t Space::TryClaim(int64_t claim, int64_t least) {
-    if (Publish(claim) < 0) return 0;
+    if (Publish(claim) < 0) return -1;
     const int64_t others = OthersClaims();
     const int64_t used = ScanFolder(*files_, layout_).used_bytes;
     used_.store(used);
     const int64_t room = options_.capacity_bytes - used - others;
     if (claim <= room) return claim;
-    return room >= least && Publish(room) == 0 ? room : 0;
+    if (room < least) return 0;
+    return Publish(room) == 0 ? room : -1;
 }
 
 void Space::AdoptClaim(int64_t base, int64_t claim) {
@@ -251,20 +254,17 @@ bool Space::Collect(int64_t needed_bytes) {
 bool Space::TakeLease() {
     const std::string path = layout_.collector_file();
     const std::string& own = layout_.server_name();
-    int result = WriteSmallFile(path, own, O_CREAT | O_EXCL | O_WRONLY);
-    if (result == 0) return true;
-    if (result != -EEXIST) return false;
     FileInfo info;
-    if (files_->PathStatus(path, &info) < 0) return false;
-    ServerId holder;
-    const std::string name = ReadSmallFile(path);
-    const bool dead = ServerId::Parse(name, &holder) && holder.IsKnownDead();
-    if (name != own && !dead && FileClock() - info.write_time < kLeaseFor) return false;
-    // Take it over in one step; of several servers that do so, the last one has it.
+    if (files_->PathStatus(path, &info) == 0) {
+        ServerId holder;
+        const std::string name = ReadSmallFile(path);
+        const bool dead = ServerId::Parse(name, &holder) && holder.IsKnownDead();
+        if (name != own && !dead && FileClock() - info.write_time < kLeaseFor) return false;
+    }
+    // In one step and with its content; of several servers that do so at once, the last one has it.
     const std::string temp = path + "." + own;
     if (WriteSmallFile(temp, own, O_CREAT | O_WRONLY | O_TRUNC) < 0) return false;
-    result = files_->Rename(temp, path);
-    return result == 0 && ReadSmallFile(path) == own;
+    return files_->Rename(temp, path) == 0 && ReadSmallFile(path) == own;
 }
 
 void Space::RemoveLoose(FolderScan& scan, const FolderScan::Loose& file) {
@@ -341,10 +341,11 @@ void Space::Evict(FolderScan& scan, int64_t target_bytes) {
 
 std::string Space::ReadSmallFile(const std::string& path) {
     IoPool::Beat();
-    const int file = files_->Open(path, O_RDONLY, 0);
+    const int file = Uninterrupted([&] { return files_->Open(path, O_RDONLY, 0); });
     if (file < 0) return {};
     std::string text(kSmallFile, '\0');
-    const ssize_t size = files_->Read(file, text.data(), text.size(), 0);
+    const ssize_t size =
+        Uninterrupted([&] { return files_->Read(file, text.data(), text.size(), 0); });
     files_->Close(file);
     text.resize(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
     return text;
@@ -352,9 +353,10 @@ std::string Space::ReadSmallFile(const std::string& path) {
 
 int Space::WriteSmallFile(const std::string& path, const std::string& text, int flags) {
     IoPool::Beat();
-    const int file = files_->Open(path, flags, 0666);
+    const int file = Uninterrupted([&] { return files_->Open(path, flags, 0666); });
     if (file < 0) return file;
-    const ssize_t size = files_->Write(file, text.data(), text.size(), 0);
+    const ssize_t size =
+        Uninterrupted([&] { return files_->Write(file, text.data(), text.size(), 0); });
     const int closed = files_->Close(file);
     if (size != static_cast<ssize_t>(text.size())) return size < 0 ? static_cast<int>(size) : -EIO;
     return closed;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -22,6 +23,8 @@ struct SpaceOptions {
     bool recycle = true;
     double recycle_ratio = 0.7;
     bool read_only = false;
+    /** Before a claim is tried again while another server recycles. */
+    std::chrono::milliseconds claim_pause{20};
 };
 
 /**
@@ -76,7 +79,7 @@ class Space {
   private:
     bool limited() const { return options_.capacity_bytes > 0; }
     bool Refill(int64_t bytes);
-    /** Claims up to `claim` bytes in all, but at least `least`; 0 when that does not fit. */
+    /** Claims up to `claim` bytes in all, but at least `least`: 0 when that does not fit, -1 on errors. */
     int64_t TryClaim(int64_t claim, int64_t least);
     /** `claim` holds now; `base` of it is what was held before. */
     void AdoptClaim(int64_t base, int64_t claim);
