@@ -29,7 +29,11 @@ const records = (path = answers) =>
     .map((line) => JSON.parse(line));
 
 const greedy = ["--temperature", "0", "--max-tokens", "12"];
-const endless = ["--temperature", "0", "--ignore-eos", "--max-tokens", "20000"];
+const endless = [
+  ...["--temperature", "0", "--ignore-eos", "--max-tokens", "20000"],
+  // Without the model's sampling defaults, of which a warning would tell.
+  ...["--generation-config", "vllm"],
+];
 
 /** A run that prints an endless answer, once some of it has come. */
 async function startAnswering() {
