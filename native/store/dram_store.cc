@@ -139,18 +139,18 @@ void DramStore::LoadOne(const std::shared_ptr<LoadBatch>& batch, std::size_t ind
     threads_.Submit(std::make_shared<CopyTask>(*this, batch, index, std::move(block)));
 }
 
-/** A free buffer, or that of the least recently used block that nobody else holds. Locked. */
+/** A free buffer, if need be that of the least recently used block that nobody else holds. Locked. */
 std::shared_ptr<BlockBuffer> DramStore::MakeRoom() {
     if (std::shared_ptr<BlockBuffer> free = pool_->TryAcquire()) return free;
     for (auto entry = unpinned_.rbegin(); entry != unpinned_.rend(); ++entry) {
         // New references are made under the lock that is held here, so this one stays the only one.
         if (entry->block.use_count() > 1) continue;
-        std::shared_ptr<BlockBuffer> freed = std::move(entry->block);
         counters_.Add(Counter::kEvictedBlocks);
-        counters_.Add(Counter::kEvictedBytes, freed->bytes());
+        counters_.Add(Counter::kEvictedBytes, entry->block->bytes());
         index_.erase(entry->key);
+        // Through the pool, since only the last reference's end comes after what readers did.
         unpinned_.erase(std::next(entry).base());
-        return freed;
+        return pool_->TryAcquire();
     }
     return nullptr;
 }

@@ -50,7 +50,7 @@ class HintCache {
         Hint hint = Hint::kNone;
     };
     /** One key per slot: a newer one with the same slot takes it. */
-    static constexpr std::size_t kSlots = 1 << 16;
+    static constexpr std::size_t kSlots = 1 << 14;
 
     mutable std::mutex mutex_;
     std::vector<Slot> slots_;

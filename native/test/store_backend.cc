@@ -1,15 +1,27 @@
 #include "test/store_backend.h"
 
-#include <cstring>
+#include <map>
 
 #include "store/crc32c.h"
 
 namespace ucm::test {
 
-SyncBackend::SyncBackend(const FileStoreOptions& options) : options_(options) {
-    const Status status =
-        BlockBufferPool::Create(options.shape, 1 << 20, "the test's buffer", &buffers_);
-    UCM_CHECK(status.ok());
+namespace {
+
+/** One pool for all backends of a shape: tests make thousands of them. */
+std::shared_ptr<BlockBufferPool> BuffersOf(const BlockShape& shape) {
+    static std::map<int64_t, std::shared_ptr<BlockBufferPool>> pools;
+    std::shared_ptr<BlockBufferPool>& pool = pools[shape.bytes_per_block];
+    if (pool == nullptr) {
+        UCM_CHECK(BlockBufferPool::Create(shape, 1 << 20, "the test's buffer", &pool).ok());
+    }
+    return pool;
+}
+
+}  // namespace
+
+SyncBackend::SyncBackend(const FileStoreOptions& options)
+    : options_(options), buffers_(BuffersOf(options.shape)) {
     backend_ = std::make_shared<FileBackend>(options, options.backends.front(),
                                              options.capacity_bytes, std::make_shared<Counters>());
     // Header, and pieces of the block that end anywhere.
