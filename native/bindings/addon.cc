@@ -53,6 +53,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     Export<FileMappingHandle::Open>(env, exports, "openMapping");
     Export<KvArenaHandle::Create>(env, exports, "createArena");
     Export<KvStoreHandle::Create>(env, exports, "createStore");
+    Export<KvStoreHandle::VerifyFile>(env, exports, "verifyBlockFile");
     ExportTensorFunctions(env, exports);
     ExportSamplingFunctions(env, exports);
     return exports;

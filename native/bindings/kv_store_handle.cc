@@ -11,6 +11,7 @@
 #include "bindings/addon.h"
 #include "bindings/kv_arena_handle.h"
 #include "bindings/kv_store_spec.h"
+#include "store/block_verify.h"
 
 namespace ucm::bindings {
 namespace {
@@ -76,6 +77,15 @@ ArenaBlocks ReadBlocks(const Reader& reader, const BlockShape& shape,
     return blocks;
 }
 
+BlockStatus StatusOf(BlockReader::Outcome outcome) {
+    switch (outcome) {
+        case BlockReader::Outcome::kDone: return BlockStatus::kOk;
+        case BlockReader::Outcome::kMissing: return BlockStatus::kMissing;
+        case BlockReader::Outcome::kCorrupt: return BlockStatus::kCorrupt;
+        default: return BlockStatus::kFailed;
+    }
+}
+
 }  // namespace
 
 /** One call that JS waits for; made and deleted on the JS thread. */
@@ -110,21 +120,19 @@ class KvStoreHandle::Channel : public std::enable_shared_from_this<Channel> {
     Channel(const Channel&) = delete;
     Channel& operator=(const Channel&) = delete;
 
-    /** On the JS thread. The event loop stays alive until the operation ends. */
-    Operation* Begin(Napi::Env env) {
+    /**
+     * On the JS thread: the promise of what `start(operation, done)` begins and `done(codes)` ends, on
+     * any thread. The event loop stays alive until then.
+     */
+    template <typename Code, typename Begin>
+    Napi::Value Start(Napi::Env env, Begin begin) {
+        auto* operation = new Operation(env);
+        const Napi::Promise promise = operation->deferred.Promise();
         if (pending_++ == 0) function_.Ref(env);
-        return new Operation(env);
-    }
-
-    /** On any thread, once per operation. When JS is gone already, nobody is left to be told. */
-    void End(Operation* operation, std::vector<uint8_t> result) {
-        const std::lock_guard lock(gate_->mutex);
-        if (!gate_->open) return;
-        operation->result = std::move(result);
-        function_.NonBlockingCall(
-            operation, [self = shared_from_this()](Napi::Env env, Napi::Function, Operation* ended) {
-                self->Resolve(env, ended);
-            });
+        begin(*operation, [self = shared_from_this(), operation](const std::vector<Code>& codes) {
+            self->End(operation, BytesOf(codes));
+        });
+        return promise;
     }
 
     void Report(std::atomic_ref<int32_t> progress, int32_t layers) {
@@ -142,6 +150,17 @@ class KvStoreHandle::Channel : public std::enable_shared_from_this<Channel> {
     }
 
   private:
+    /** Once per operation. When JS is gone already, nobody is left to be told. */
+    void End(Operation* operation, std::vector<uint8_t> result) {
+        const std::lock_guard lock(gate_->mutex);
+        if (!gate_->open) return;
+        operation->result = std::move(result);
+        function_.NonBlockingCall(
+            operation, [self = shared_from_this()](Napi::Env env, Napi::Function, Operation* ended) {
+                self->Resolve(env, ended);
+            });
+    }
+
     void Resolve(Napi::Env env, Operation* ended) {
         const std::unique_ptr<Operation> operation(ended);
         if (--pending_ == 0) function_.Unref(env);
@@ -164,16 +183,16 @@ class KvStoreHandle::Channel : public std::enable_shared_from_this<Channel> {
 
 Napi::Function KvStoreHandle::Define(Napi::Env env) {
     return DefineClass(env, "KvStore",
-                       {InstanceMethod<&KvStoreHandle::Lookup>("lookup"),
-                        InstanceMethod<&KvStoreHandle::LookupMemory>("lookupMemory"),
-                        InstanceMethod<&KvStoreHandle::Load>("load"),
-                        InstanceMethod<&KvStoreHandle::WaitProgress>("waitProgress"),
-                        InstanceMethod<&KvStoreHandle::Dump>("dump"),
-                        InstanceMethod<&KvStoreHandle::Pin>("pin"),
-                        InstanceMethod<&KvStoreHandle::Unpin>("unpin"),
-                        InstanceMethod<&KvStoreHandle::Forget>("forget"),
-                        InstanceMethod<&KvStoreHandle::Stats>("stats"),
-                        InstanceMethod<&KvStoreHandle::Close>("close")});
+                       {Method<&KvStoreHandle::Lookup>("lookup"),
+                        Method<&KvStoreHandle::LookupMemory>("lookupMemory"),
+                        Method<&KvStoreHandle::Load>("load"),
+                        Method<&KvStoreHandle::WaitProgress>("waitProgress"),
+                        Method<&KvStoreHandle::Dump>("dump"),
+                        Method<&KvStoreHandle::Pin>("pin"),
+                        Method<&KvStoreHandle::Unpin>("unpin"),
+                        Method<&KvStoreHandle::Forget>("forget"),
+                        Method<&KvStoreHandle::Stats>("stats"),
+                        Method<&KvStoreHandle::Close>("close")});
 }
 
 KvStoreHandle::KvStoreHandle(const Napi::CallbackInfo& info)
@@ -198,13 +217,9 @@ Napi::Value KvStoreHandle::Lookup(const Napi::CallbackInfo& info) {
     const Reader reader(info.Env(), "lookup");
     KvStore& store = StoreOrThrow(reader);
     std::vector<BlockKey> keys = ReadKeys(reader, info[0]);
-    Operation* operation = channel_->Begin(info.Env());
-    const Napi::Promise promise = operation->deferred.Promise();
-    store.Lookup(std::move(keys),
-                 [channel = channel_, operation](const std::vector<Presence>& found) {
-                     channel->End(operation, BytesOf(found));
-                 });
-    return promise;
+    return channel_->Start<Presence>(info.Env(), [&](Operation&, LookupDone done) {
+        store.Lookup(std::move(keys), std::move(done));
+    });
 }
 
 Napi::Value KvStoreHandle::LookupMemory(const Napi::CallbackInfo& info) {
@@ -223,28 +238,24 @@ Napi::Value KvStoreHandle::Load(const Napi::CallbackInfo& info) {
     for (std::size_t i = 0; i < blocks.keys.size(); ++i) {
         targets.push_back({blocks.keys[i], blocks.data[i]});
     }
-    Operation* operation = channel_->Begin(info.Env());
-    const Napi::Promise promise = operation->deferred.Promise();
-    operation->arena = std::move(blocks.arena);
-    LoadBatch::Progress progress;
-    if (reports) {
-        operation->progress = Napi::Persistent(info[3].As<Napi::Object>());
-        std::atomic_ref(*layers).store(0);
-        progress = [channel = channel_, layers](int32_t ready) {
-            channel->Report(std::atomic_ref(*layers), ready);
-        };
-    }
-    store.Load(std::make_shared<LoadBatch>(
-        std::move(targets), store.shape().num_layers, std::move(progress),
-        [channel = channel_, operation](const std::vector<BlockStatus>& statuses) {
-            channel->End(operation, BytesOf(statuses));
-        }));
-    return promise;
+    return channel_->Start<BlockStatus>(info.Env(), [&](Operation& operation, BlocksDone done) {
+        operation.arena = std::move(blocks.arena);
+        LoadBatch::Progress progress;
+        if (reports) {
+            operation.progress = Napi::Persistent(info[3].As<Napi::Object>());
+            std::atomic_ref(*layers).store(0);
+            progress = [channel = channel_, layers](int32_t ready) {
+                channel->Report(std::atomic_ref(*layers), ready);
+            };
+        }
+        store.Load(std::make_shared<LoadBatch>(std::move(targets), store.shape().num_layers,
+                                               std::move(progress), std::move(done)));
+    });
 }
 
 Napi::Value KvStoreHandle::WaitProgress(const Napi::CallbackInfo& info) {
     const Reader reader(info.Env(), "waitProgress");
-    reader.Require(channel_ != nullptr, "the store was closed");
+    StoreOrThrow(reader);
     const auto progress = reader.Array<int32_t>(info[0], "progress", 1);
     const int64_t layers = reader.Integer(info[1], "layers", 0, INT32_MAX);
     const int64_t timeout = reader.Integer(info[2], "timeoutMs", 0, kMaxMs);
@@ -261,25 +272,18 @@ Napi::Value KvStoreHandle::Dump(const Napi::CallbackInfo& info) {
     for (std::size_t i = 0; i < blocks.keys.size(); ++i) {
         sources.push_back({blocks.keys[i], blocks.data[i]});
     }
-    Operation* operation = channel_->Begin(info.Env());
-    const Napi::Promise promise = operation->deferred.Promise();
-    store.Dump(sources, [channel = channel_, operation](const std::vector<BlockStatus>& statuses) {
-        channel->End(operation, BytesOf(statuses));
+    return channel_->Start<BlockStatus>(info.Env(), [&](Operation&, BlocksDone done) {
+        store.Dump(sources, std::move(done));
     });
-    return promise;
 }
 
 Napi::Value KvStoreHandle::Pin(const Napi::CallbackInfo& info) {
     const Reader reader(info.Env(), "pin");
     KvStore& store = StoreOrThrow(reader);
     std::vector<BlockKey> keys = ReadKeys(reader, info[0]);
-    Operation* operation = channel_->Begin(info.Env());
-    const Napi::Promise promise = operation->deferred.Promise();
-    store.Pin(std::move(keys),
-              [channel = channel_, operation](const std::vector<BlockStatus>& statuses) {
-                  channel->End(operation, BytesOf(statuses));
-              });
-    return promise;
+    return channel_->Start<BlockStatus>(info.Env(), [&](Operation&, BlocksDone done) {
+        store.Pin(std::move(keys), std::move(done));
+    });
 }
 
 Napi::Value KvStoreHandle::Unpin(const Napi::CallbackInfo& info) {
@@ -292,13 +296,9 @@ Napi::Value KvStoreHandle::Forget(const Napi::CallbackInfo& info) {
     const Reader reader(info.Env(), "forget");
     KvStore& store = StoreOrThrow(reader);
     std::vector<BlockKey> keys = ReadKeys(reader, info[0]);
-    Operation* operation = channel_->Begin(info.Env());
-    const Napi::Promise promise = operation->deferred.Promise();
-    store.Forget(std::move(keys),
-                 [channel = channel_, operation](const std::vector<BlockStatus>& statuses) {
-                     channel->End(operation, BytesOf(statuses));
-                 });
-    return promise;
+    return channel_->Start<BlockStatus>(info.Env(), [&](Operation&, BlocksDone done) {
+        store.Forget(std::move(keys), std::move(done));
+    });
 }
 
 Napi::Value KvStoreHandle::Stats(const Napi::CallbackInfo& info) {
@@ -320,16 +320,38 @@ Napi::Value KvStoreHandle::Close(const Napi::CallbackInfo& info) {
     const Reader reader(info.Env(), "close");
     int64_t patience = kDefaultPatienceMs;
     if (!info[0].IsUndefined()) patience = reader.Integer(info[0], "timeoutMs", 0, kMaxMs);
-    StoreOrThrow(reader);
-    Operation* operation = channel_->Begin(info.Env());
-    const Napi::Promise promise = operation->deferred.Promise();
-    std::thread([store = std::exchange(store_, nullptr), channel = channel_, operation,
-                 patience]() mutable {
-        store->Close(std::chrono::milliseconds(patience));
-        store.reset();
-        channel->End(operation, {});
-    }).detach();
-    return promise;
+    if (store_ == nullptr) {
+        const auto closed = Napi::Promise::Deferred::New(info.Env());
+        closed.Resolve(info.Env().Undefined());
+        return closed.Promise();
+    }
+    return channel_->Start<BlockStatus>(info.Env(), [&](Operation&, BlocksDone done) {
+        std::thread([store = std::exchange(store_, nullptr), done = std::move(done),
+                     patience]() mutable {
+            store->Close(std::chrono::milliseconds(patience));
+            store.reset();
+            done({});
+        }).detach();
+    });
+}
+
+Napi::Value KvStoreHandle::VerifyFile(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const Reader reader(env, "verifyBlockFile");
+    const BlockVerdict verdict =
+        VerifyBlockFile(FileSystem::Posix(), reader.String(info[0], "path"));
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("status", Napi::Number::New(env, static_cast<double>(StatusOf(verdict.outcome))));
+    result.Set("fileBytes", Napi::Number::New(env, static_cast<double>(verdict.file_bytes)));
+    if (verdict.outcome != BlockReader::Outcome::kDone) return result;
+    const block_format::HeaderFields& fields = verdict.fields;
+    result.Set("key", Napi::String::New(env, fields.key.Hex()));
+    result.Set("namespace", Napi::String::New(env, fields.name_space.Hex()));
+    result.Set("bytesPerBlock",
+               Napi::Number::New(env, static_cast<double>(fields.shape.bytes_per_block)));
+    result.Set("numLayers", Napi::Number::New(env, fields.shape.num_layers));
+    result.Set("blockSize", Napi::Number::New(env, fields.shape.block_size));
+    return result;
 }
 
 }  // namespace ucm::bindings

@@ -16,12 +16,26 @@ class KvStoreHandle : public Napi::ObjectWrap<KvStoreHandle> {
     static Napi::Function Define(Napi::Env env);
     /** createStore(spec). */
     static Napi::Value Create(const Napi::CallbackInfo& info);
+    /** verifyBlockFile(path). */
+    static Napi::Value VerifyFile(const Napi::CallbackInfo& info);
 
     explicit KvStoreHandle(const Napi::CallbackInfo& info);
 
   private:
     class Channel;
     struct Operation;
+
+    using Binding = Napi::Value (KvStoreHandle::*)(const Napi::CallbackInfo&);
+
+    /** A method in which running out of memory becomes a JS error. */
+    template <Binding kBinding>
+    Napi::Value Guarded(const Napi::CallbackInfo& info) {
+        return Guard(info.Env(), [&] { return (this->*kBinding)(info); });
+    }
+    template <Binding kBinding>
+    static auto Method(const char* name) {
+        return InstanceMethod<&KvStoreHandle::Guarded<kBinding>>(name);
+    }
 
     Napi::Value Lookup(const Napi::CallbackInfo& info);
     Napi::Value LookupMemory(const Napi::CallbackInfo& info);

@@ -164,6 +164,19 @@ export interface KvStore {
   /** Removes blocks. */
   forget(keys: Uint8Array): Promise<Uint8Array>;
   stats(): StoreStats;
-  /** Ends what is under way within `timeoutMs`, default 10000, and fails the rest. */
+  /** Ends what is under way within `timeoutMs`, default 10000, and fails the rest. Once is enough. */
   close(timeoutMs?: number): Promise<void>;
+}
+
+/** What a block file of a store's folder is; the rest is there only when its status is ok. */
+export interface BlockFileReport {
+  /** blockStatus ok, missing, corrupt or failed. */
+  status: number;
+  fileBytes: number;
+  /** As 64 hexadecimal digits. The caller checks that the file's name and folder are these. */
+  key?: string;
+  namespace?: string;
+  bytesPerBlock?: number;
+  numLayers?: number;
+  blockSize?: number;
 }

@@ -1,4 +1,4 @@
-import type { KvStore, StoreSpec } from "./store-types.js";
+import type { BlockFileReport, KvStore, StoreSpec } from "./store-types.js";
 
 /** Storage formats of floating-point data outside the fp32 activations. */
 export type FloatDtype = "float32" | "bfloat16" | "float16";
@@ -126,6 +126,8 @@ export interface NativeAddon {
   createArena(spec: ArenaSpec): KvArena;
   /** Throws when a folder is missing or cannot be used, or a capacity cannot hold a block. */
   createStore(spec: StoreSpec): KvStore;
+  /** Checks every byte of one block file; blocks until it is read. For tools. */
+  verifyBlockFile(path: string): BlockFileReport;
 
   /** out[i, :] = table[ids[i], :] as fp32; table is [rows, width]. Embedding lookup. */
   gatherRows(
