@@ -6,13 +6,13 @@ import type { Quantization } from "../../src/messages/index.js";
 import { makeFolder, tinyConfig } from "../helpers/checkpoint.js";
 import { testEngineConfig } from "../helpers/engine-config.js";
 
-/** Layers and head of a 0.5B model, a third of its layers. */
+/** Two thirds of the layers of a 0.5B model, and a smaller head. */
 const largeConfig = {
   ...tinyConfig,
   vocab_size: 60_000,
   hidden_size: 896,
   intermediate_size: 4864,
-  num_hidden_layers: 8,
+  num_hidden_layers: 16,
   num_attention_heads: 14,
   torch_dtype: "bfloat16",
 };
