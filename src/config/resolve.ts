@@ -78,7 +78,7 @@ function describeModel(options: EngineOptions, path: string, model: ModelConfig)
     options.overrideGenerationConfig,
   );
   if (Object.keys(defaults.sampling).length > 0) {
-    log.warning(
+    log.info(
       `Default sampling parameters have been overridden by the model's generation config: ${JSON.stringify(defaults.sampling)}. If this is not intended, please relaunch with \`--generation-config vllm\`.`,
     );
   }
