@@ -111,6 +111,7 @@ Outcome BlockReader::Fail(ssize_t error) {
 }
 
 Outcome BlockReader::Open(const std::string& path, bool direct) {
+    Close();
     IoPool::Beat();
     direct_ = direct;
     file_ = OpenFile(*files_, path, O_RDONLY, &direct_);

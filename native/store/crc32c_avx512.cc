@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kVector = 64;
 constexpr size_t kStep = 4 * kVector;
 /** From this size on copies bypass the caches: the source was just read, the target is used later. */
-constexpr size_t kStreamFrom = 64 * 1024;
+constexpr size_t kStreamFrom = 4 * 1024;
 
 /** Multipliers to move both halves of every 128-bit lane `bits` on. */
 template <int bits>

@@ -313,10 +313,10 @@ void FileBackend::Probe() {
     }
 }
 
-void FileBackend::Maintain(bool force) {
+void FileBackend::Maintain() {
     if (options_.read_only) return;
     if (space_.Heartbeat()) RelinkPins();
-    if (force || space_.WantsCollection()) space_.Collect(0);
+    if (space_.WantsCollection()) space_.Collect(0);
 }
 
 void FileBackend::Leave() {

@@ -75,8 +75,10 @@ class FileBackend {
     BlockStatus Forget(const BlockKey& key);
     /** Asks the device for a sign of life; closes the breakers when it gives one. */
     void Probe();
-    /** Heartbeat, and when it is time or `force`, recycling and cleaning. */
-    void Maintain(bool force);
+    /** Heartbeat, and recycling when the threshold is passed. */
+    void Maintain();
+    /** Recycles and cleans when no server did so in the last `interval`. */
+    void Clean(std::chrono::seconds interval) { space_.CollectEvery(interval); }
     /** Removes this server's traces. */
     void Leave();
 

@@ -252,15 +252,18 @@ void FileStore::DoChores(Volume& volume, Clock::time_point now) {
         }
         return;
     }
-    const bool collect = now >= volume.next_collection;
-    if (now < volume.next_heartbeat && !collect && !backend.space().WantsCollection()) return;
-    if (!RunChore(volume, [collect](FileBackend& target) { target.Maintain(collect); }, [] {})) {
-        return;
-    }
+    const bool clean = now >= volume.next_cleaning;
+    if (now < volume.next_heartbeat && !clean && !backend.space().WantsCollection()) return;
+    const seconds interval = options_.capacity_bytes > 0 ? kCollection : kCleaning;
+    // What a server that was killed left is there at the start, however recently someone cleaned.
+    const seconds age = volume.next_cleaning == Clock::time_point() ? seconds(0) : interval;
+    const auto chore = [clean, age](FileBackend& target) {
+        target.Maintain();
+        if (clean) target.Clean(age);
+    };
+    if (!RunChore(volume, chore, [] {})) return;
     volume.next_heartbeat = now + kHeartbeat;
-    if (collect) {
-        volume.next_collection = now + (options_.capacity_bytes > 0 ? kCollection : kCleaning);
-    }
+    if (clean) volume.next_cleaning = now + interval;
 }
 
 void FileStore::KeepHouse() {
@@ -275,7 +278,7 @@ void FileStore::CollectNow() {
     for (Volume& volume : volumes_) {
         const auto finished = std::make_shared<std::promise<void>>();
         std::future<void> future = finished->get_future();
-        while (!RunChore(volume, [](FileBackend& target) { target.Maintain(true); },
+        while (!RunChore(volume, [](FileBackend& target) { target.Clean(seconds(0)); },
                          [finished] { finished->set_value(); })) {
             std::this_thread::sleep_for(milliseconds(1));
         }

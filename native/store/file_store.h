@@ -59,7 +59,7 @@ class FileStore final : public KvStore {
         /** One chore at a time. */
         std::shared_ptr<std::atomic<bool>> busy = std::make_shared<std::atomic<bool>>(false);
         Clock::time_point next_heartbeat{};
-        Clock::time_point next_collection{};
+        Clock::time_point next_cleaning{};
     };
 
     FileStore(const FileStoreOptions& options, std::shared_ptr<BlockBufferPool> buffers);

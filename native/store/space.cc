@@ -243,12 +243,20 @@ bool Space::Collect(int64_t needed_bytes) {
         const bool due = scan.used_bytes > threshold || needed_bytes > 0;
         if (limited() && options_.recycle && due) Evict(scan, threshold - step);
         used_.store(scan.used_bytes);
+        WriteSmallFile(layout_.collected_file(), layout_.server_name(), O_CREAT | O_WRONLY | O_TRUNC);
         if (ReadSmallFile(layout_.collector_file()) == layout_.server_name()) {
             files_->Unlink(layout_.collector_file());
         }
     }
     collecting_.store(false);
     return leads;
+}
+
+void Space::CollectEvery(std::chrono::seconds interval) {
+    FileInfo info;
+    const bool known = files_->PathStatus(layout_.collected_file(), &info) == 0;
+    const int64_t age = known ? FileClock() - info.write_time : INT64_MAX;
+    if (age >= std::chrono::nanoseconds(interval).count()) Collect(0);
 }
 
 bool Space::TakeLease() {

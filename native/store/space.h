@@ -64,6 +64,8 @@ class Space {
      * writers left and old quarantined files. False when another server is at it.
      */
     bool Collect(int64_t needed_bytes);
+    /** The same when no server did it in the last `interval`. */
+    void CollectEvery(std::chrono::seconds interval);
 
     /** Blocks of this namespace that are not to be removed although they have no second link. */
     void Protect(std::function<bool(const BlockKey&)> is_pinned) {

@@ -33,6 +33,7 @@ struct ServerId {
  *     ucm-v1/servers/<server>/reserved                         its claim on the quota; heartbeat
  *     ucm-v1/servers/<server>/pins/<key>.kv                    hard links to pinned blocks
  *     ucm-v1/collector                                         the server that recycles now
+ *     ucm-v1/collected                                         written when one last did
  */
 class StoreLayout {
   public:
@@ -54,6 +55,7 @@ class StoreLayout {
     std::string pins_folder() const { return server_folder() + "/pins"; }
     std::string reservation_file() const { return server_folder() + "/reserved"; }
     std::string collector_file() const { return root_ + "/collector"; }
+    std::string collected_file() const { return root_ + "/collected"; }
 
     std::string ShardFolder(const BlockKey& key) const {
         return namespace_folder_ + "/" + key.Hex().substr(0, 2);

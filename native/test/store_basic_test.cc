@@ -1,5 +1,6 @@
 // What every store does, in memory, in files, and in memory in front of files.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 
@@ -73,7 +74,13 @@ UCM_TEST(store_file_operations) {
             const auto again = OpenFiles(options);
             UCM_CHECK(AllAre(LoadAll(*again, KeysFrom(2, 18)), BlockStatus::kOk));
             again->Close(milliseconds(1000));
-            UCM_CHECK(FilesUnder(folder.path()).size() == 18);
+            const std::vector<std::string> left = FilesUnder(folder.path());
+            std::size_t blocks = 0;
+            for (const std::string& path : left) {
+                UCM_CHECK_MESSAGE(path.ends_with(".kv") || path.ends_with("/collected"), path);
+                blocks += path.ends_with(".kv");
+            }
+            UCM_CHECK(blocks == 18);
         }
     }
 }
@@ -156,11 +163,11 @@ UCM_TEST(store_several_backends_share_the_keys) {
         store->Close(milliseconds(1000));
     }
     for (const std::string& backend : options.backends) {
-        const std::size_t files = FilesUnder(backend).size();
+        const std::size_t files = FilesUnder(backend + "/ucm-v1/blocks").size();
         UCM_CHECK(files > 20 && files < 60);
     }
     // What a lost folder held is missing, and nothing else.
-    const auto lost = static_cast<int64_t>(FilesUnder(options.backends[1]).size());
+    const auto lost = static_cast<int64_t>(FilesUnder(options.backends[1] + "/ucm-v1/blocks").size());
     std::filesystem::remove_all(options.backends[1]);
     std::filesystem::create_directory(options.backends[1]);
     const auto store = OpenFiles(options);
@@ -235,6 +242,73 @@ UCM_TEST(store_open_says_what_is_wrong) {
     options = SmallOptions(folder.path());
     options.capacity_bytes = 100;
     UCM_CHECK(message_of(options).find("one block takes 20480") != std::string::npos);
+}
+
+/** Compute may start on the first layers while the last ones are still on their way. */
+UCM_TEST(store_loads_layer_by_layer) {
+    const TempFolder folder;
+    FileStoreOptions options = SmallOptions(folder.path());
+    options.threads = 2;
+    const auto store = OpenFiles(options);
+    const std::vector<BlockKey> keys = KeysFrom(0, 30);
+    UCM_CHECK(AllAre(DumpAll(*store, keys), BlockStatus::kOk));
+    std::vector<uint8_t> memory(30 * static_cast<std::size_t>(kSmallShape.bytes_per_block));
+    std::vector<LoadTarget> targets;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        targets.push_back({keys[i], memory.data() + i * 3 * 4099});
+    }
+    std::vector<int32_t> reported;
+    std::atomic<bool> first_layer_is_right{false};
+    std::atomic<bool> done{false};
+    store->Load(std::make_shared<LoadBatch>(
+        targets, 3,
+        [&](int32_t layers) {
+            if (layers == 1) {
+                first_layer_is_right.store(std::all_of(targets.begin(), targets.end(), [](auto& t) {
+                    return std::memcmp(t.data, ContentOf(t.key, kSmallShape).data(), 4099) == 0;
+                }));
+            }
+            reported.push_back(layers);
+        },
+        [&](const std::vector<BlockStatus>& statuses) {
+            UCM_CHECK(AllAre(statuses, BlockStatus::kOk));
+            done.store(true);
+        }));
+    Eventually([&] { return done.load(); });
+    UCM_CHECK(reported.size() >= 2 && reported.front() == 1 && reported.back() == 3);
+    UCM_CHECK(first_layer_is_right.load());
+}
+
+UCM_TEST(store_circuit_breaker) {
+    CircuitBreaker breaker({.failures = 3, .first_pause = milliseconds(100),
+                            .longest_pause = milliseconds(300)});
+    const Clock::time_point start = Clock::now();
+    const auto admits = [&](int ms) { return breaker.Admit(start + milliseconds(ms)); };
+    breaker.Fail(start);
+    breaker.Fail(start);
+    breaker.Succeed();
+    breaker.Fail(start);
+    breaker.Fail(start);
+    UCM_CHECK(breaker.closed() && admits(0));
+    breaker.Fail(start);
+    UCM_CHECK(!breaker.closed() && !admits(0) && !admits(99));
+    // One at a time, and ever more rarely: after 100, 200, 300 and 300 ms.
+    UCM_CHECK(admits(100) && !admits(101) && !admits(299) && admits(300) && !admits(599));
+    UCM_CHECK(admits(600) && !admits(899) && admits(900));
+    breaker.Succeed();
+    UCM_CHECK(breaker.closed() && admits(901) && admits(901) && breaker.openings() == 1);
+}
+
+UCM_TEST(store_hints_run_out) {
+    HintCache hints;
+    const Clock::time_point now = Clock::now();
+    hints.PutPresent(KeyOf(1));
+    hints.PutAbsent(KeyOf(2));
+    UCM_CHECK(hints.Find(KeyOf(1)) == Hint::kPresent && hints.Find(KeyOf(2)) == Hint::kAbsent);
+    UCM_CHECK(hints.Find(KeyOf(3)) == Hint::kNone);
+    UCM_CHECK(hints.Find(KeyOf(2), now + std::chrono::seconds(4)) == Hint::kNone);
+    UCM_CHECK(hints.Find(KeyOf(1), now + std::chrono::seconds(4)) == Hint::kPresent);
+    UCM_CHECK(hints.Find(KeyOf(1), now + std::chrono::minutes(1)) == Hint::kNone);
 }
 
 UCM_TEST(store_pipeline_keeps_what_it_loads) {

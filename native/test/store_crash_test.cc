@@ -149,7 +149,7 @@ void ChangeThings(SyncBackend& store, MemoryFileSystem& files) {
     UCM_CHECK(store.Dump(KeyOf(2)) == BlockStatus::kOk);
     UCM_CHECK(store.backend().Forget(KeyOf(3)) == BlockStatus::kOk);
     for (const BlockKey& key : KeysFrom(5, 4)) UCM_CHECK(store.Dump(key) == BlockStatus::kOk);
-    store.backend().Maintain(true);
+    store.backend().Clean(std::chrono::seconds(0));
 }
 
 /** With data synced, a block that has its name is whole. */
@@ -183,7 +183,7 @@ void CutPowerEverywhere(SyncPolicy sync, int64_t states) {
         }
         if (state % 16 != 0) continue;
         // And the store goes on from there.
-        reader.backend().Maintain(true);
+        reader.backend().Clean(std::chrono::seconds(0));
         UCM_CHECK(reader.Dump(KeyOf(50)) == BlockStatus::kOk);
         UCM_CHECK(reader.Load(KeyOf(50)) == BlockStatus::kOk);
     }

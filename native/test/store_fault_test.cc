@@ -48,7 +48,7 @@ void Work(SyncBackend& store) {
     }
     store.backend().Forget(KeyOf(1));
     for (const BlockKey& key : KeysFrom(3, 8)) store.Dump(key);
-    store.backend().Maintain(true);
+    store.backend().Clean(std::chrono::seconds(0));
     store.backend().Probe();
     for (const BlockKey& key : KeysFrom(0, 11)) store.Load(key);
 }
@@ -62,7 +62,7 @@ void CheckAfterwards(Rig& rig) {
         const BlockStatus status = store.Load(key);
         UCM_CHECK(status == BlockStatus::kOk || status == BlockStatus::kMissing);
     }
-    store.backend().Maintain(true);
+    store.backend().Clean(std::chrono::seconds(0));
     const BlockStatus dumped = store.Dump(KeyOf(20));
     UCM_CHECK(dumped == BlockStatus::kOk && store.Load(KeyOf(20)) == BlockStatus::kOk);
 }

@@ -213,9 +213,9 @@ void Vandalise(const std::string& folder, Random& random) {
 
 void RunProcesses(bool vandal) {
     const TempFolder folder;
-    constexpr int kProcesses = 4;
+    const int processes = Trials(1000) > 1000 ? 8 : 4;
     std::vector<pid_t> children;
-    for (int i = 0; i < kProcesses; ++i) {
+    for (int i = 0; i < processes; ++i) {
         const pid_t child = fork();
         if (child == 0) {
             ServeAndExit(folder.path(), static_cast<uint32_t>(i), Trials(500), vandal && i == 0);

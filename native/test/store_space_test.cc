@@ -44,7 +44,7 @@ UCM_TEST(store_recycles_the_least_recently_read) {
     store.Open();
     const std::vector<BlockKey> keys = KeysFrom(0, 13);
     for (const BlockKey& key : keys) UCM_CHECK(store.Dump(key) == BlockStatus::kOk);
-    store.backend().Maintain(true);
+    store.backend().Clean(std::chrono::seconds(0));
     UCM_CHECK(rig.CountFiles(store, keys) == 13);
     // The first ones are read, long after they were written: that makes them the last to go.
     for (const BlockKey& key : {keys[0], keys[1]}) {
@@ -54,7 +54,7 @@ UCM_TEST(store_recycles_the_least_recently_read) {
         UCM_CHECK(file.read_time > 1);
     }
     for (const BlockKey& key : KeysFrom(50, 6)) UCM_CHECK(store.Dump(key) == BlockStatus::kOk);
-    store.backend().Maintain(false);
+    store.backend().Maintain();
     // Over 70 % of 20, so down to 60 %.
     UCM_CHECK(rig.CountFiles(store, keys) + rig.CountFiles(store, KeysFrom(50, 6)) <= 14);
     UCM_CHECK(rig.CountFiles(store, {keys[0], keys[1]}) == 2);
@@ -175,7 +175,7 @@ UCM_TEST(store_reclaims_what_dead_servers_left) {
     put(layout.collector_file(), 0);
     rig.files->tree().files[layout.collector_file()]->content = dead.Name();
     const auto exists = [&](const std::string& path) { return rig.files->tree().files.contains(path); };
-    store.backend().Maintain(true);
+    store.backend().Clean(std::chrono::seconds(0));
     UCM_CHECK(!exists(name + dead.Name() + ".1.tmp") && !exists(name + elsewhere.Name() + ".2.tmp"));
     UCM_CHECK(exists(name + elsewhere.Name() + ".1.tmp") && exists(shard + "notes.txt"));
     UCM_CHECK(!exists(layout.servers_folder() + "/" + dead.Name() + "/reserved"));
@@ -184,7 +184,7 @@ UCM_TEST(store_reclaims_what_dead_servers_left) {
     UCM_CHECK(!exists(layout.collector_file()));
     // A server elsewhere that shows no sign of life is dead after a while.
     rig.files->AdvanceClock(5 * kMinute);
-    store.backend().Maintain(true);
+    store.backend().Clean(std::chrono::seconds(0));
     UCM_CHECK(!exists(layout.servers_folder() + "/" + elsewhere.Name() + "/reserved"));
     UCM_CHECK(exists(layout.reservation_file()) && store.Load(KeyOf(0)) == BlockStatus::kOk);
 }
@@ -206,7 +206,7 @@ UCM_TEST(store_server_returns_from_the_dead) {
         if (path.starts_with(store.backend().layout().server_folder())) removed.push_back(path);
     }
     for (const std::string& path : removed) UCM_CHECK(rig.files->Unlink(path) == 0);
-    store.backend().Maintain(false);
+    store.backend().Maintain();
     UCM_CHECK(rig.files->tree().files.contains(pin));
     UCM_CHECK(rig.files->tree().files.contains(store.backend().layout().reservation_file()));
 }

@@ -1,0 +1,279 @@
+// Dumps and loads beside the roofs of the same run: memcpy, and plain reads and writes of files.
+// Usage: store_bench [folder] [blocks]; the default folder is a new one in the temporary directory.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <future>
+#include <thread>
+
+#include "store/block_format.h"
+#include "store/crc32c.h"
+#include "store/dram_store.h"
+#include "store/file_store.h"
+
+namespace ucm::bench {
+namespace {
+
+/** A block of 128 tokens of Qwen2.5-0.5B in bf16. */
+constexpr BlockShape kShape{.bytes_per_block = 24 * 65536, .num_layers = 24, .block_size = 128};
+constexpr int64_t kIoBytes = 256 * 1024;
+constexpr int kRuns = 3;
+/** The threads that a FileStore uses on this machine. */
+const int kThreads = std::clamp(4 * static_cast<int>(std::thread::hardware_concurrency()), 4, 32);
+
+/** Page-aligned memory with something in every byte. */
+struct Memory {
+    explicit Memory(int64_t size)
+        : bytes(size),
+          data(static_cast<uint8_t*>(std::aligned_alloc(
+              4096, static_cast<std::size_t>(block_format::AlignUp(size))))) {
+        for (int64_t i = 0; i < size; ++i) data[i] = static_cast<uint8_t>(i * 131 >> 4);
+    }
+    ~Memory() { std::free(data); }
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+
+    const int64_t bytes;
+    uint8_t* const data;
+};
+
+double SecondsOf(const std::function<void()>& body) {
+    const auto start = std::chrono::steady_clock::now();
+    body();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void Report(const char* what, int64_t bytes, double seconds, double roof) {
+    const double rate = static_cast<double>(bytes) / seconds * 1e-9;
+    std::printf("%-44s %7.2f GB/s", what, rate);
+    if (roof > 0) std::printf("  %4.0f %% of the roof", 100 * rate / roof);
+    std::printf("\n");
+}
+
+/** Runs body(index) for all indices on some threads. */
+void InParallel(int threads, int64_t count, const std::function<void(int64_t)>& body) {
+    std::atomic<int64_t> next{0};
+    std::vector<std::thread> workers;
+    for (int i = 0; i < threads; ++i) {
+        workers.emplace_back([&] {
+            for (int64_t index = next++; index < count; index = next++) body(index);
+        });
+    }
+    for (std::thread& worker : workers) worker.join();
+}
+
+/** The fastest of some runs, in bytes per second and 1e9. */
+double BestRate(int64_t bytes, const std::function<void()>& body,
+                const std::function<void()>& before = [] {}) {
+    double best = 1e30;
+    for (int run = 0; run < kRuns; ++run) {
+        before();
+        best = std::min(best, SecondsOf(body));
+    }
+    return static_cast<double>(bytes) / best * 1e-9;
+}
+
+class Bench {
+  public:
+    Bench(std::string folder, int64_t blocks)
+        : folder_(std::move(folder)), blocks_(blocks), bytes_(blocks * kShape.bytes_per_block),
+          arena_(bytes_), target_(bytes_) {
+        for (int64_t i = 0; i < blocks; ++i) {
+            Digest key;
+            const uint32_t crc = Crc32c(&i, sizeof(i));
+            for (std::size_t byte = 0; byte < key.bytes.size(); ++byte) {
+                key.bytes[byte] = static_cast<uint8_t>(crc >> byte % 4 * 8 ^ byte ^ i >> byte % 8);
+            }
+            keys_.push_back(key);
+        }
+    }
+
+    void Run() {
+        std::printf("%lld blocks of %lld bytes, %d layers; %d I/O threads; CRC-32C: %s\n",
+                    static_cast<long long>(blocks_),
+                    static_cast<long long>(kShape.bytes_per_block), kShape.num_layers, kThreads,
+                    crc32c::AvailableKernels().front()->name);
+        RunMemory();
+        for (const bool direct : {false, true}) RunFiles(direct);
+    }
+
+  private:
+    uint8_t* Block(const Memory& memory, int64_t index) const {
+        return memory.data + index * kShape.bytes_per_block;
+    }
+
+    void RunMemory() {
+        const int threads = std::min(4, static_cast<int>(std::thread::hardware_concurrency()));
+        const auto copy = [&](int64_t i) {
+            std::memcpy(Block(target_, i), Block(arena_, i),
+                        static_cast<std::size_t>(kShape.bytes_per_block));
+        };
+        const double one = BestRate(bytes_, [&] { InParallel(1, blocks_, copy); });
+        const double many = BestRate(bytes_, [&] { InParallel(threads, blocks_, copy); });
+        std::printf("%-44s %7.2f GB/s\n%-44s %7.2f GB/s\n", "memcpy, 1 thread (roof of dumps)", one,
+                    "memcpy, all copying threads (roof of loads)", many);
+        std::shared_ptr<DramStore> store;
+        const DramStoreOptions options{
+            .shape = kShape, .capacity_bytes = bytes_ + kShape.bytes_per_block, .threads = 0};
+        if (!DramStore::Open(options, &store).ok()) std::abort();
+        // The first dump also makes the kernel find the memory; the second one is what a store that
+        // is full does all the time.
+        Report("memory: dump into fresh memory", bytes_, SecondsOf([&] { Dump(*store); }), one);
+        Forget(*store);
+        Report("memory: dump", bytes_, SecondsOf([&] { Dump(*store); }), one);
+        const double load = BestRate(bytes_, [&] { Load(*store); });
+        Report("memory: load, verified", bytes_, static_cast<double>(bytes_) * 1e-9 / load, many);
+    }
+
+    void RunFiles(bool direct) {
+        const char* name = direct ? "direct" : "cached";
+        std::printf("-- files, %s --\n", name);
+        const double write_roof = BestRate(bytes_, [&] { WriteRaw(direct); });
+        const double read_roof = BestRate(bytes_, [&] { ReadRaw(direct, true); });
+        std::printf("%-44s %7.2f GB/s\n%-44s %7.2f GB/s\n", "plain writes of new files", write_roof,
+                    "plain reads and a copy to the arena", read_roof);
+        FileStoreOptions options;
+        options.shape = kShape;
+        options.backends = {folder_};
+        options.file.direct = direct;
+        options.write_buffer_bytes = bytes_ + (64 << 20);
+        options.stall_timeout = options.total_timeout = std::chrono::minutes(5);
+        std::shared_ptr<FileStore> store;
+        const Status status = FileStore::Open(options, &store);
+        if (!status.ok()) {
+            std::fprintf(stderr, "%s\n", status.message().c_str());
+            std::exit(1);
+        }
+        Dump(*store);
+        const double write = BestRate(bytes_, [&] { Dump(*store); }, [&] { Forget(*store); });
+        Report("store: dump", bytes_, static_cast<double>(bytes_) * 1e-9 / write, write_roof);
+        const double read = BestRate(bytes_, [&] { Load(*store); });
+        Report("store: load, verified", bytes_, static_cast<double>(bytes_) * 1e-9 / read, read_roof);
+        const double copied = CopySeconds(false);
+        const double summed = CopySeconds(true);
+        std::printf("%-44s %7.2f %% of the load's time\n", "of it verification",
+                    std::max(0.0, summed - copied) * read / static_cast<double>(bytes_) * 1e11);
+        Forget(*store);
+        store->Close(std::chrono::seconds(10));
+    }
+
+    std::string RawPath(int64_t index) const { return folder_ + "/raw" + std::to_string(index); }
+
+    void WriteRaw(bool direct) {
+        InParallel(std::max(1, kThreads / 2), blocks_, [&](int64_t i) {
+            const int file = open(RawPath(i).c_str(),
+                                  O_CREAT | O_TRUNC | O_WRONLY | (direct ? O_DIRECT : 0), 0644);
+            for (int64_t at = 0; at < kShape.bytes_per_block; at += kIoBytes) {
+                if (pwrite(file, Block(arena_, i) + at, kIoBytes, at) != kIoBytes) std::abort();
+            }
+            close(file);
+        });
+    }
+
+    /** As the store does, without its checks: into a small buffer, and from there to the arena. */
+    void ReadRaw(bool direct, bool copy) {
+        InParallel(kThreads, blocks_, [&](int64_t i) {
+            thread_local Memory staging(kIoBytes);
+            const int file = open(RawPath(i).c_str(), O_RDONLY | (direct ? O_DIRECT : 0));
+            for (int64_t at = 0; at < kShape.bytes_per_block; at += kIoBytes) {
+                if (pread(file, staging.data, kIoBytes, at) != kIoBytes) std::abort();
+                if (copy) std::memcpy(Block(target_, i) + at, staging.data, kIoBytes);
+            }
+            close(file);
+        });
+    }
+
+    /** Time of all copies from a buffer that is in the cache to the arena, on the threads of a load. */
+    double CopySeconds(bool with_sum) {
+        const int threads = static_cast<int>(std::thread::hardware_concurrency());
+        std::atomic<uint32_t> sum{0};
+        double best = 1e30;
+        for (int run = 0; run < kRuns; ++run) {
+            best = std::min(best, SecondsOf([&] {
+                InParallel(threads, blocks_, [&](int64_t i) {
+                    thread_local Memory staging(kIoBytes);
+                    for (int64_t at = 0; at < kShape.bytes_per_block; at += kIoBytes) {
+                        uint8_t* const target = Block(target_, i) + at;
+                        if (with_sum) {
+                            sum += CopyWithCrc32c(target, staging.data, kIoBytes);
+                        } else {
+                            std::memcpy(target, staging.data, kIoBytes);
+                        }
+                    }
+                });
+            }));
+        }
+        return best;
+    }
+
+    void Dump(KvStore& store) {
+        std::vector<DumpSource> sources;
+        for (int64_t i = 0; i < blocks_; ++i) {
+            sources.push_back({keys_[static_cast<std::size_t>(i)], Block(arena_, i)});
+        }
+        std::promise<std::vector<BlockStatus>> done;
+        store.Dump(sources, [&](std::vector<BlockStatus> all) { done.set_value(std::move(all)); });
+        Check(done.get_future().get());
+    }
+
+    void Load(KvStore& store) {
+        std::vector<LoadTarget> targets;
+        for (int64_t i = 0; i < blocks_; ++i) {
+            targets.push_back({keys_[static_cast<std::size_t>(i)], Block(target_, i)});
+        }
+        std::promise<std::vector<BlockStatus>> done;
+        store.Load(std::make_shared<LoadBatch>(
+            std::move(targets), kShape.num_layers, LoadBatch::Progress(),
+            [&](std::vector<BlockStatus> all) { done.set_value(std::move(all)); }));
+        Check(done.get_future().get());
+    }
+
+    void Forget(KvStore& store) {
+        std::promise<void> done;
+        store.Forget(keys_, [&](const std::vector<BlockStatus>&) { done.set_value(); });
+        done.get_future().get();
+    }
+
+    static void Check(const std::vector<BlockStatus>& statuses) {
+        for (const BlockStatus status : statuses) {
+            if (status == BlockStatus::kOk) continue;
+            std::fprintf(stderr, "a block ended with status %d\n", static_cast<int>(status));
+            std::exit(1);
+        }
+    }
+
+    const std::string folder_;
+    const int64_t blocks_;
+    const int64_t bytes_;
+    const Memory arena_;
+    const Memory target_;
+    std::vector<BlockKey> keys_;
+};
+
+}  // namespace
+}  // namespace ucm::bench
+
+int main(int argc, char** argv) {
+    const bool given = argc > 1;
+    std::string folder = std::filesystem::temp_directory_path() / "ucm-bench-XXXXXX";
+    if (given) {
+        folder = argv[1];
+    } else if (mkdtemp(folder.data()) == nullptr) {
+        return 1;
+    }
+    ucm::bench::Bench(folder, argc > 2 ? std::atoll(argv[2]) : 200).Run();
+    if (given) {
+        std::printf("left behind: files in %s\n", folder.c_str());
+    } else {
+        std::filesystem::remove_all(folder);
+    }
+    return 0;
+}
