@@ -1,2 +1,8 @@
 export { createGraphBuilder, type GraphBuilder } from "./graph-builder.js";
-export { createSession, createTensor, type Session, type Tensor } from "./session.js";
+export {
+  createSession,
+  createTensor,
+  runtimeVersion,
+  type Session,
+  type Tensor,
+} from "./session.js";

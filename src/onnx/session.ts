@@ -18,6 +18,9 @@ export interface SessionOptions {
   buffers: readonly { name: string; data: Uint8Array }[];
 }
 
+/** Of ONNX Runtime: another version may add the terms of a product in another order. */
+export const runtimeVersion: string = ort.env.versions.node ?? ort.env.versions.common;
+
 const ERRORS_ONLY = 3;
 
 /**

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import type { WorkerConfig } from "../messages/index.js";
 import { type ModelConfig, weightsDigest } from "../model/index.js";
+import { runtimeVersion } from "../onnx/index.js";
 
 /** Raised when a block's bytes mean something else, or are computed in another order. */
 const BLOCK_VERSION = 1;
@@ -54,6 +55,7 @@ export function storeNamespace(
     rank: worker.rank,
     worldSize: worker.worldSize,
     isa,
+    onnxRuntime: runtimeVersion,
     cpu: cpuFeatures(),
   };
   const about = {
