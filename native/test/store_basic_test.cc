@@ -136,6 +136,17 @@ UCM_TEST(store_dram_evicts_the_least_recently_used) {
     UCM_CHECK(StatOf(*store, "evictedBlocks") == 2 && StatOf(*store, "blocks") == 4);
 }
 
+UCM_TEST(store_dram_leaves_blocks_in_use) {
+    const auto store = OpenMemory(2);
+    UCM_CHECK(AllAre(DumpAll(*store, KeysFrom(0, 2)), BlockStatus::kOk));
+    const std::shared_ptr<BlockBuffer> used = store->Find(KeyOf(0));
+    store->Find(KeyOf(1));
+    // Block 0 is the least recently used one, but somebody reads it.
+    UCM_CHECK(AllAre(DumpAll(*store, {KeyOf(2)}), BlockStatus::kOk));
+    UCM_CHECK(AllAre(LoadAll(*store, {KeyOf(0), KeyOf(2)}), BlockStatus::kOk));
+    UCM_CHECK(AllAre(LoadAll(*store, {KeyOf(1)}), BlockStatus::kMissing));
+}
+
 UCM_TEST(store_dram_finds_damaged_memory) {
     const auto store = OpenMemory(4);
     UCM_CHECK(AllAre(DumpAll(*store, KeysFrom(0, 2)), BlockStatus::kOk));

@@ -133,6 +133,49 @@ UCM_TEST(store_damage_is_always_found) {
     UCM_CHECK(damaged > Trials(100'000) * 9 / 10);
 }
 
+/** The sums of version 1, taken from the file's bytes alone. */
+UCM_TEST(store_files_have_the_sums_of_the_format) {
+    const auto files = std::make_shared<MemoryFileSystem>();
+    files->MakeDirectory("/m");
+    SyncBackend store(OptionsOn(files));
+    store.Open();
+    UCM_CHECK(store.Dump(KeyOf(0)) == BlockStatus::kOk);
+    const std::string file =
+        files->tree().files.at(store.backend().layout().BlockFile(KeyOf(0)))->content;
+    UCM_CHECK(file.size() == 4096 + 3 * 4099);
+    const auto word_at = [&](std::size_t offset) {
+        uint32_t word;
+        std::memcpy(&word, file.data() + offset, sizeof(word));
+        return word;
+    };
+    std::string header = file.substr(0, 4096);
+    header.replace(12, 4, 4, '\0');
+    UCM_CHECK(word_at(12) == Crc32c(header.data(), header.size()));
+    for (std::size_t layer = 0; layer < 3; ++layer) {
+        UCM_CHECK(word_at(96 + 4 * layer) == Crc32c(file.data() + 4096 + 4099 * layer, 4099));
+    }
+}
+
+/** What was read before from elsewhere must not pass for the missing end. */
+UCM_TEST(store_files_cut_while_they_are_read) {
+    const auto files = std::make_shared<MemoryFileSystem>();
+    files->MakeDirectory("/m");
+    const auto hooked = std::make_shared<HookedFileSystem>(files);
+    SyncBackend store(OptionsOn(hooked));
+    store.Open();
+    for (const std::size_t size : {std::size_t{0}, std::size_t{100}, std::size_t{9000}}) {
+        UCM_CHECK(store.Dump(KeyOf(0)) == BlockStatus::kOk);
+        UCM_CHECK(store.Load(KeyOf(0)) == BlockStatus::kOk);
+        const std::string path = store.backend().layout().BlockFile(KeyOf(0));
+        hooked->SetHook([&](Call call, const std::string&, std::size_t) -> int64_t {
+            if (call == Call::kRead) files->tree().files.at(path)->content.resize(size);
+            return 0;
+        });
+        UCM_CHECK(store.Load(KeyOf(0)) == BlockStatus::kCorrupt);
+        hooked->SetHook(nullptr);
+    }
+}
+
 UCM_TEST(store_files_in_the_wrong_place_are_found) {
     const auto files = std::make_shared<MemoryFileSystem>();
     files->MakeDirectory("/m");

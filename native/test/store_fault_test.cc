@@ -151,6 +151,46 @@ UCM_TEST(store_direct_io_is_given_up_where_it_is_refused) {
     }
 }
 
+/** Network file systems tell of failed writes when the file is closed. */
+UCM_TEST(store_failed_close_hides_the_block) {
+    Rig rig;
+    SyncBackend store(rig.options);
+    store.Open();
+    const auto files_with = [&](const std::string& suffix) {
+        const auto& files = rig.memory->tree().files;
+        return std::count_if(files.begin(), files.end(), [&](const auto& entry) {
+            return entry.first.ends_with(suffix);
+        });
+    };
+    // The first close is that of the claim, which was made with the first dump.
+    UCM_CHECK(store.Dump(KeyOf(0)) == BlockStatus::kOk);
+    rig.hooked->SetHook([](Call call, const std::string&, std::size_t) -> int64_t {
+        return call == Call::kClose ? -EIO : 0;
+    });
+    UCM_CHECK(store.Dump(KeyOf(1)) == BlockStatus::kFailed);
+    UCM_CHECK(files_with(".kv") == 1 && files_with(".tmp") == 0);
+}
+
+/** Between the read of a damaged file and its removal, another server may have written a good one. */
+UCM_TEST(store_good_file_is_not_quarantined_for_a_bad_one) {
+    Rig rig;
+    SyncBackend store(rig.options);
+    store.Open();
+    UCM_CHECK(store.Dump(KeyOf(0)) == BlockStatus::kOk);
+    const std::string path = store.backend().layout().BlockFile(KeyOf(0));
+    auto& entry = rig.memory->tree().files.at(path);
+    const auto good = std::make_shared<MemoryFileSystem::Inode>(*entry);
+    good->number += 1000;
+    entry->content[7000] ^= 1;
+    rig.hooked->SetHook([&](Call call, const std::string&, std::size_t) -> int64_t {
+        if (call == Call::kRead) rig.memory->tree().files[path] = good;
+        return 0;
+    });
+    UCM_CHECK(store.Load(KeyOf(0)) == BlockStatus::kCorrupt);
+    UCM_CHECK(store.backend().counters().Get(Counter::kQuarantinedBlocks) == 0);
+    UCM_CHECK(store.Load(KeyOf(0)) == BlockStatus::kOk);
+}
+
 /** A store on a mount that can be made to hang. */
 struct HangingRig {
     HangingRig() {
@@ -213,6 +253,8 @@ UCM_TEST(store_a_hung_mount_hangs_nobody) {
 
 UCM_TEST(store_memory_of_a_given_up_load_is_left_alone) {
     HangingRig rig;
+    // All of the block comes with the first read.
+    rig.options.file.io_bytes = 65536;
     const auto store = OpenFiles(rig.options);
     UCM_CHECK(AllAre(DumpAll(*store, KeysFrom(0, 1)), BlockStatus::kOk));
     // Calls before the read pass, the read hangs.
@@ -320,6 +362,32 @@ UCM_TEST(store_a_full_disk_stops_dumps_not_loads) {
     full.store(false);
     Eventually([&] { return CountOf(DumpAll(*store, KeysFrom(20, 5)), BlockStatus::kOk) == 5; });
     store->Close(milliseconds(1000));
+}
+
+UCM_TEST(store_forgotten_blocks_are_not_written_later) {
+    HangingRig rig;
+    const auto writes = std::make_shared<Gate>();
+    rig.hooked->SetHook([writes](Call call, const std::string&, std::size_t) -> int64_t {
+        if (call == Call::kWrite) writes->Pass();
+        return 0;
+    });
+    rig.options.stall_timeout = milliseconds(10000);
+    std::shared_ptr<DramStore> memory;
+    UCM_CHECK(DramStore::Open({.shape = kSmallShape, .capacity_bytes = 60 * 16384, .threads = 2},
+                              &memory)
+                  .ok());
+    PipelineStore store(memory, OpenFiles(rig.options), 100);
+    writes->Shut();
+    const std::vector<BlockKey> keys = KeysFrom(0, 40);
+    UCM_CHECK(AllAre(DumpAll(store, keys), BlockStatus::kOk));
+    UCM_CHECK(AllAre(ForgetAll(store, {keys[38], keys[39]}), BlockStatus::kOk));
+    writes->Open();
+    Eventually([&] { return StatOf(store, "queuedWrites", "files") == 0; });
+    const std::vector<BlockStatus> statuses = LoadAll(store, keys);
+    UCM_CHECK(CountOf(statuses, BlockStatus::kOk) == 38);
+    UCM_CHECK(statuses[38] == BlockStatus::kMissing && statuses[39] == BlockStatus::kMissing);
+    UCM_CHECK(StatOf(store, "dumpedBlocks", "files") == 38);
+    store.Close(milliseconds(1000));
 }
 
 /** While files hang, the memory in front of them serves; what cannot wait is dropped, and counted. */

@@ -77,6 +77,53 @@ UCM_TEST(store_without_recycling_refuses_at_the_quota) {
     UCM_CHECK(store.Dump(KeyOf(21)) == BlockStatus::kRefused);
 }
 
+UCM_TEST(store_quota_counts_the_claims_of_others) {
+    MemoryRig rig(10);
+    rig.options.recycle = false;
+    SyncBackend store(rig.options);
+    SyncBackend other(rig.options);
+    store.Open();
+    other.Open();
+    // Six blocks that the other server is about to write.
+    UCM_CHECK(other.backend().space().Claim(6 * kFileBytes));
+    int64_t stored = 0;
+    for (const BlockKey& key : KeysFrom(0, 10)) stored += store.Dump(key) == BlockStatus::kOk;
+    UCM_CHECK_MESSAGE(stored >= 2 && stored <= 4, std::to_string(stored));
+    // It does not write them; what it published is free again.
+    other.backend().space().Settle(6 * kFileBytes, false);
+    other.backend().Leave();
+    for (const BlockKey& key : KeysFrom(10, 10)) stored += store.Dump(key) == BlockStatus::kOk;
+    UCM_CHECK_MESSAGE(stored >= 10, std::to_string(stored));
+}
+
+/** A block that is pinned or read after a collector looked at it stays. */
+UCM_TEST(store_recycling_looks_again_before_it_removes) {
+    for (const bool pin : {true, false}) {
+        MemoryRig rig(10);
+        const auto hooked = std::make_shared<HookedFileSystem>(rig.files);
+        rig.options.files = hooked;
+        SyncBackend store(rig.options);
+        store.Open();
+        const std::vector<BlockKey> keys = KeysFrom(0, 9);
+        for (const BlockKey& key : keys) UCM_CHECK(store.Dump(key) == BlockStatus::kOk);
+        const std::string path = store.backend().layout().BlockFile(keys[0]);
+        int looks = 0;
+        hooked->SetHook([&](Call call, const std::string& asked, std::size_t) -> int64_t {
+            if (call != Call::kPathStatus || asked != path || ++looks != 2) return 0;
+            if (pin) {
+                UCM_CHECK(rig.files->Link(path, "/m/ucm-v1/pin") == 0);
+            } else {
+                auto& file = *rig.files->tree().files.at(path);
+                file.read_time = file.write_time + 5;
+            }
+            return 0;
+        });
+        store.backend().space().Collect(kFileBytes);
+        UCM_CHECK(looks == 2 && rig.files->tree().files.contains(path));
+        UCM_CHECK(!rig.files->tree().files.contains(store.backend().layout().BlockFile(keys[1])));
+    }
+}
+
 UCM_TEST(store_never_recycles_pinned_blocks) {
     MemoryRig rig(10);
     SyncBackend store(rig.options);
