@@ -2,6 +2,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -19,6 +20,8 @@ using std::chrono::milliseconds;
 using Statuses = std::vector<BlockStatus>;
 
 constexpr int64_t kSharedKeys = 60;
+/** About a minute with eight processes. */
+constexpr int64_t kMostActions = 3000;
 
 std::vector<BlockKey> SomeKeys(Random& random, uint64_t first, int64_t count) {
     std::vector<BlockKey> keys;
@@ -218,7 +221,8 @@ void RunProcesses(bool vandal) {
     for (int i = 0; i < processes; ++i) {
         const pid_t child = fork();
         if (child == 0) {
-            ServeAndExit(folder.path(), static_cast<uint32_t>(i), Trials(500), vandal && i == 0);
+            ServeAndExit(folder.path(), static_cast<uint32_t>(i),
+                         std::min(Trials(500), kMostActions), vandal && i == 0);
         }
         children.push_back(child);
     }
