@@ -27,8 +27,12 @@ interface Option {
  * `--x/--no-x`, `--x=v`, dotted JSON keys with `+`, -O3, lists, last of duplicates wins. Throws
  * UCM_ERR_USAGE with argparse's words.
  */
-export function parseArguments(table: FlagTable, argv: readonly string[]): ParsedArguments {
-  return new ArgumentParser(table, argv).parse();
+export function parseArguments(
+  table: FlagTable,
+  argv: readonly string[],
+  takesPositional = true,
+): ParsedArguments {
+  return new ArgumentParser(table, argv, takesPositional).parse();
 }
 
 class ArgumentParser {
@@ -46,8 +50,11 @@ class ArgumentParser {
   private readonly unrecognized: string[] = [];
   private readonly duplicates = new Set<string>();
 
-  constructor(table: FlagTable, argv: readonly string[]) {
+  private readonly takesPositional: boolean;
+
+  constructor(table: FlagTable, argv: readonly string[], takesPositional: boolean) {
     this.table = table;
+    this.takesPositional = takesPositional;
     this.queue = [...argv];
     for (const [name, spec] of Object.entries(table)) {
       for (const option of optionStrings(name, spec)) this.options.set(option, name);
@@ -74,7 +81,7 @@ class ArgumentParser {
   }
 
   private takeOperand(token: string): void {
-    if (this.result.positional === null) this.result.positional = token;
+    if (this.takesPositional && this.result.positional === null) this.result.positional = token;
     else this.unrecognized.push(token);
   }
 
@@ -111,7 +118,7 @@ class ArgumentParser {
   }
 
   private expandPrefix(head: string): string | null {
-    if (!head.startsWith("--") || head.length < 3) return null;
+    if (head.length < (head.startsWith("--") ? 3 : 2)) return null;
     const matches = [...this.options.keys()].filter((option) => option.startsWith(head));
     if (matches.length > 1) {
       throw usage(`ambiguous option: ${head} could match ${matches.sort().join(", ")}`);
@@ -136,14 +143,18 @@ class ArgumentParser {
       if (list.length === 0) throw argumentError(option, "expected at least one argument");
       values.set(name, list.length === 1 && list[0] === "None" ? null : list);
     } else {
-      values.set(name, this.takeValue(option, inline));
+      values.set(name, this.takeValue(option, inline, spec.bare));
     }
   }
 
-  private takeValue(option: Option, inline: string | null): string {
+  /** The value of an option: after `=`, the next word, or `bare` where neither is there. */
+  private takeValue(option: Option, inline: string | null, bare: string | null = null): string {
     if (inline !== null) return inline;
     const next = this.queue[0];
-    if (next === undefined || isOption(next)) throw argumentError(option, "expected one argument");
+    if (next === undefined || isOption(next)) {
+      if (bare !== null) return bare;
+      throw argumentError(option, "expected one argument");
+    }
     this.queue.shift();
     return next;
   }

@@ -11,6 +11,7 @@ import { parseFlagValue, ValueProblem } from "./flag-value.js";
 import {
   type CommandName,
   camelCase,
+  commandInfos,
   type FlagSpec,
   type Flags,
   type FlagValue,
@@ -39,7 +40,7 @@ export async function readCommandLine(
   context: { env: NodeJS.ProcessEnv; cwd: string },
 ): Promise<CommandLine> {
   const table = flagsFor(command);
-  const parsed = parseArguments(table, argv);
+  const parsed = parseArguments(table, argv, commandInfos[command].positional !== null);
   if (parsed.help !== null) return { kind: "help", topic: parsed.help };
   const warnings = [...parsed.warnings];
   if (parsed.positional !== null) {

@@ -1,29 +1,14 @@
 import {
   type CommandName,
+  commandInfos,
   type FlagGroup,
   type FlagSpec,
   type FlagTable,
   flagGroups,
   flagsFor,
   optionStrings,
+  usageLine,
 } from "./flags/index.js";
-
-/** `usage: …` lines, printed by help and before usage errors. */
-export const usageLines: Record<CommandName, string> = {
-  serve: "usage: ucm serve [model_tag] [options]",
-  offline: "usage: ucm offline [model] [options]",
-};
-
-const descriptions: Record<CommandName, string> = {
-  serve: "Serve a model over HTTP with the OpenAI API.",
-  offline: "Run prompts from a file or the command line through a model.",
-};
-
-const positionals: Record<CommandName, string> = {
-  serve: "  model_tag               Folder of a Hugging Face checkpoint.",
-  offline:
-    "  model                   Folder of a Hugging Face checkpoint. Default: the bundled ucm-demo.",
-};
 
 const jsonTip = `When passing JSON CLI arguments, the following sets of arguments are equivalent:
    --json-arg '{"key1": "value1", "key2": {"key3": "value2"}}'
@@ -50,7 +35,7 @@ export function renderHelp(command: CommandName, topic: string): string {
   const groups = groupsOf(table);
   if (wanted === "all" || wanted === "page") {
     const sections = groups.map((group) => renderGroup(group, table));
-    return join(usageLines[command], jsonTip, ...sections, epilog(command));
+    return join(usageLine(command), jsonTip, ...sections, epilog(command));
   }
   const group = groups.find((name) => name.toLowerCase() === wanted);
   if (group !== undefined) return join(jsonTip, renderGroup(group, table), epilog(command));
@@ -66,12 +51,18 @@ export function renderHelp(command: CommandName, topic: string): string {
 function renderOverview(command: CommandName, table: FlagTable): string {
   const groups = groupsOf(table).map((group) => `  ${group.padEnd(24)}${flagGroups[group]}`);
   return join(
-    usageLines[command],
-    descriptions[command],
-    `positional arguments:\n${positionals[command]}`,
+    usageLine(command),
+    commandInfos[command].summary,
+    ...renderPositional(command),
     `Config Groups:\n${groups.join("\n")}`,
     epilog(command),
   );
+}
+
+function renderPositional(command: CommandName): string[] {
+  const { positional } = commandInfos[command];
+  if (positional === null) return [];
+  return [`positional arguments:\n  ${positional.metavar.padEnd(24)}${positional.help}`];
 }
 
 function groupsOf(table: FlagTable): FlagGroup[] {

@@ -2,25 +2,22 @@ import { Command, CommanderError } from "commander";
 import { toUcmError, UcmError } from "../errors/index.js";
 import { isDebugEnabled } from "../log/index.js";
 import { readCommandLine } from "./command-flags.js";
-import { renderHelp, usageLines } from "./command-help.js";
-import type { CommandName } from "./flags/index.js";
+import { renderHelp } from "./command-help.js";
+import { type CommandName, commandInfos, usageLine } from "./flags/index.js";
 import type { Invocation } from "./invocation.js";
 import { runOffline } from "./offline.js";
 import { readVersion } from "./package-files.js";
 import { runServe } from "./serve.js";
 
-/** Runs to the end and returns the exit code; throws UcmError. */
+/** A command's work: runs to the end and returns the exit code; throws UcmError. */
 type CommandRunner = (invocation: Invocation) => Promise<number>;
 
-const commands: Record<CommandName, { run: CommandRunner; summary: string }> = {
-  serve: { run: runServe, summary: "Serve a model over HTTP with the OpenAI API." },
-  offline: {
-    run: runOffline,
-    summary: "Run prompts through a model and print or save the answers.",
-  },
-};
+const runners: Record<CommandName, CommandRunner> = { serve: runServe, offline: runOffline };
 
-const rootUsage = `usage: ucm [-h] [-v] {${Object.keys(commands).join(",")}} ...`;
+/** First words after `ucm`. */
+const rootNames = [...new Set(Object.keys(commandInfos).map((name) => name.split(" ")[0]!))];
+
+const rootUsage = `usage: ucm [-h] [-v] {${rootNames.join(",")}} ...`;
 
 /** The command line program. Returns the exit code; prints its own errors, never throws. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -35,7 +32,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
     .addHelpText("after", "\nFlags of a command: ucm <command> --help");
-  for (const [name, { run, summary }] of Object.entries(commands)) {
+  for (const [name, { summary }] of Object.entries(commandInfos)) {
     // The flags of a command are read by the flag table, which follows vLLM's parser.
     program
       .command(name)
@@ -46,7 +43,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       .allowUnknownOption()
       .passThroughOptions()
       .action(async (args: string[]) => {
-        exitCode = await runCommand(name as CommandName, run, args);
+        exitCode = await runCommand(name as CommandName, args);
       });
   }
   if (argv.length === 0) {
@@ -62,18 +59,14 @@ export async function main(argv: readonly string[]): Promise<number> {
   return exitCode;
 }
 
-async function runCommand(
-  command: CommandName,
-  run: CommandRunner,
-  argv: readonly string[],
-): Promise<number> {
+async function runCommand(command: CommandName, argv: readonly string[]): Promise<number> {
   try {
     const line = await readCommandLine(command, argv, { env: process.env, cwd: process.cwd() });
     if (line.kind === "help") {
       process.stdout.write(`${renderHelp(command, line.topic)}\n`);
       return 0;
     }
-    return await run(line);
+    return await runners[command](line);
   } catch (error) {
     return reportError(command, error);
   }
@@ -83,7 +76,7 @@ async function runCommand(
 function reportError(command: CommandName, thrown: unknown): number {
   const error = toUcmError(thrown);
   const isBug = error.code === "UCM_ERR_INTERNAL";
-  const usage = error.code === "UCM_ERR_USAGE" ? `${usageLines[command]}\n` : "";
+  const usage = error.code === "UCM_ERR_USAGE" ? `${usageLine(command)}\n` : "";
   const kind = isBug ? "internal error" : "error";
   process.stderr.write(`${usage}ucm ${command}: ${kind}: ${error.message}\n`);
   const { cause } = error;
@@ -98,7 +91,7 @@ function reportError(command: CommandName, thrown: unknown): number {
 
 /** argparse's words for what commander found wrong before any command ran. */
 function reportRootError(argv: readonly string[], error: CommanderError): number {
-  const names = Object.keys(commands).map((name) => `'${name}'`);
+  const names = rootNames.map((name) => `'${name}'`);
   const given = argv.find((word) => !word.startsWith("-"));
   const message =
     error.code === "commander.unknownCommand"

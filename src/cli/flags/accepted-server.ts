@@ -16,6 +16,18 @@ const rows: FlagTable = {
     { "api-server-count": ["int", null, 1] },
     { "api-server-count": { short: ["-asc"] } },
   ),
+  ...idleFlags("Frontend", "accepted", "one process serves HTTP", {
+    "data-parallel-supervisor-port": ["int", 9256],
+    "dp-supervisor-probe-failure-threshold": ["int", 3],
+    "dp-supervisor-probe-interval-s": ["float", 5],
+    "dp-supervisor-probe-timeout-s": ["float", 5],
+  }),
+  ...idleFlags("Frontend", "accepted", "only the OpenAI routes are served", {
+    "cohere-format": ["string", "cmd4"],
+    "cohere-is-reasoning-model": ["bool", true, false],
+    "enable-flash-late-interaction": ["bool", true, false],
+    "use-gpu-for-pooling-score": ["bool", false],
+  }),
   ...idleFlags("Frontend", "accepted", "logging is set by UCM_LOGGING_LEVEL", {
     "log-config-file": "string",
     "log-error-stack": ["bool", false],

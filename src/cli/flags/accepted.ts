@@ -6,19 +6,26 @@ const noCompiler = "there is no graph compiler and no graph capture";
 const oneWorker = "this version starts one worker";
 const textOnly = "only text models are served";
 const noExperts = "mixture-of-experts models are not served";
+const noMamba = "models with state-space layers are not served";
 
 /**
  * Flags of vLLM (v0.11 to v0.17 and later) that change speed or memory alone, or nothing here: old
  * launch scripts carry them, so they are taken, each with a warning when it asks for something.
  */
 export const acceptedFlags: FlagTable = {
-  ...idleFlags("ModelConfig", "accepted", localFolder, {
-    "trust-remote-code": ["bool", false, true],
-    revision: "string",
-    "code-revision": "string",
-    "tokenizer-revision": "string",
-    "hf-token": "string",
-  }),
+  ...idleFlags(
+    "ModelConfig",
+    "accepted",
+    localFolder,
+    {
+      "trust-remote-code": ["bool", false, true],
+      revision: "string",
+      "code-revision": "string",
+      "tokenizer-revision": "string",
+      "hf-token": "string",
+    },
+    { "hf-token": { bare: "True" } },
+  ),
   ...idleFlags("LoadConfig", "accepted", localFolder, {
     "download-dir": "string",
     "ignore-patterns": "stringList",
@@ -29,6 +36,8 @@ export const acceptedFlags: FlagTable = {
     "safetensors-prefetch-num-threads": "int",
     "model-loader-extra-config": ["json", {}],
     "pt-load-map-location": ["string", "cpu"],
+  }),
+  ...idleFlags("ParallelConfig", "accepted", "weights are memory-mapped safetensors", {
     "max-parallel-loading-workers": "int",
   }),
   ...idleFlags("ModelConfig", "accepted", noCompiler, {
@@ -38,12 +47,15 @@ export const acceptedFlags: FlagTable = {
     "model-impl": ["string", "auto", "vllm"],
     "renderer-num-workers": ["int", 1],
   }),
+  ...idleFlags("ModelConfig", "accepted", "tokens are drawn in one way", {
+    "use-fp64-gumbel": ["bool", false, true],
+  }),
   ...idleFlags("CompilationConfig", "accepted", noCompiler, {
     "cudagraph-capture-sizes": "intList",
     "max-cudagraph-capture-size": "int",
     "max-seq-len-to-capture": "int",
-    "cuda-graph-sizes": "intList",
   }),
+  ...idleFlags("SchedulerConfig", "accepted", noCompiler, { "cuda-graph-sizes": "intList" }),
   ...idleFlags(
     "VllmConfig",
     "accepted",
@@ -61,11 +73,17 @@ export const acceptedFlags: FlagTable = {
     "AttentionConfig",
     "accepted",
     "attention has one implementation, chosen for the CPU",
-    { "attention-backend": ["string", null, "auto"], "attention-config": "json" },
+    { "attention-backend": ["string", null, "auto"] },
+  ),
+  ...idleFlags(
+    "VllmConfig",
+    "accepted",
+    "attention has one implementation, chosen for the CPU",
+    { "attention-config": "json" },
     { "attention-config": { short: ["-ac"] } },
   ),
+  ...idleFlags("VllmConfig", "accepted", noGpu, { "kernel-config": "json" }),
   ...idleFlags("KernelConfig", "accepted", noGpu, {
-    "kernel-config": "json",
     "linear-backend": "string",
     "moe-backend": "string",
     "ir-op-priority": "json",
@@ -81,6 +99,24 @@ export const acceptedFlags: FlagTable = {
   }),
   ...idleFlags("CacheConfig", "accepted", "prefixes match by whole blocks", {
     "prefix-match-unit": "int",
+  }),
+  ...idleFlags("CacheConfig", "accepted", noMamba, {
+    "mamba-block-size": "int",
+    "mamba-cache-dtype": ["string", "auto"],
+    "mamba-cache-mode": ["string", "none"],
+    "mamba-ssm-cache-dtype": ["string", "auto"],
+    "use-replayssm": ["bool", false],
+    "replayssm-buffer-len": ["int", 16],
+  }),
+  ...idleFlags("MambaConfig", "accepted", noMamba, {
+    "mamba-backend": "string",
+    "mamba-cache-philox-rounds": ["int", 0],
+    "mamba-ssu-algorithm": "string",
+    "enable-mamba-cache-stochastic-rounding": ["bool", false],
+  }),
+  ...idleFlags("options", "accepted", noMamba, {
+    "gdn-prefill-backend": "string",
+    "kda-prefill-backend": "string",
   }),
   ...idleFlags("OffloadConfig", "accepted", "weights are in host memory already", {
     "cpu-offload-gb": ["float", 0],
@@ -112,6 +148,14 @@ export const acceptedFlags: FlagTable = {
       "dcp-kv-cache-interleave-size": ["int", 1],
       "distributed-executor-backend": ["string", null, "mp", "uni"],
       "distributed-timeout-seconds": "int",
+      "cpu-distributed-timeout-seconds": "int",
+      "data-parallel-multi-port-external-lb": ["switch", false],
+      "dbo-decode-token-threshold": ["int", 32],
+      "dbo-prefill-token-threshold": ["int", 512],
+      "dcp-comm-backend": ["string", "ag_rs"],
+      "enable-elastic-ep": ["bool", false],
+      "enable-fault-tolerance": ["bool", false],
+      "fault-tolerance-config": "json",
       "master-addr": ["string", "127.0.0.1"],
       "master-port": ["int", 29501],
       "disable-custom-all-reduce": ["bool", false, true],
@@ -134,6 +178,7 @@ export const acceptedFlags: FlagTable = {
       "data-parallel-address": { short: ["-dpa"] },
       "data-parallel-rpc-port": { short: ["-dpp"] },
       "data-parallel-backend": { short: ["-dpb"] },
+      "data-parallel-multi-port-external-lb": { short: ["-dpm"] },
       "data-parallel-hybrid-lb": { short: ["-dph"] },
       "data-parallel-external-lb": { short: ["-dpe"] },
       "decode-context-parallel-size": { short: ["-dcp"] },
@@ -149,7 +194,12 @@ export const acceptedFlags: FlagTable = {
       "enable-eplb": ["bool", false],
       "eplb-config": "json",
       "expert-placement-strategy": ["string", "linear"],
-      "all2all-backend": "string",
+      "all2all-backend": ["string", "allgather_reducescatter"],
+      "enable-ep-weight-filter": ["bool", false],
+      "eplb-log-balancedness": "bool",
+      "eplb-step-interval": "int",
+      "eplb-window-size": "int",
+      "num-redundant-experts": "int",
     },
     { "enable-expert-parallel": { short: ["-ep"] } },
   ),
@@ -169,6 +219,12 @@ export const acceptedFlags: FlagTable = {
       "disable-chunked-mm-input": ["bool", false, true],
       "prefill-schedule-interval": ["int", 1],
     },
+  ),
+  ...idleFlags(
+    "SchedulerConfig",
+    "accepted",
+    "a step computes what --max-num-batched-tokens allows",
+    { "max-num-scheduled-tokens": "int" },
   ),
   ...idleFlags(
     "VllmConfig",
@@ -197,6 +253,19 @@ export const acceptedFlags: FlagTable = {
     "skip-mm-profiling": ["bool", false, true],
     "language-model-only": ["bool", false, true],
     "video-pruning-rate": "float",
+    "video-pruning-method": ["string", "evs"],
+    "mm-device-do-normalize": "bool",
+    "mm-encoder-attn-dtype": "string",
+    "mm-encoder-fp8-scale-path": "string",
+    "mm-encoder-fp8-scale-save-margin": ["float", 1.5],
+    "mm-encoder-fp8-scale-save-path": "string",
+    "mm-hasher-algorithm": "string",
+    "mm-ipc-gpu-memory-gb": ["float", 0],
+    "mm-processor-device": ["string", "auto"],
+    "mm-tensor-ipc": ["string", "direct_rpc"],
+  }),
+  ...idleFlags("ParallelConfig", "accepted", textOnly, {
+    "enable-multimodal-encoder-data-parallel": "switch",
   }),
   ...idleFlags("ModelConfig", "accepted", textOnly, {
     "allowed-local-media-path": ["string", ""],
@@ -216,7 +285,13 @@ export const acceptedFlags: FlagTable = {
       "enable-layerwise-nvtx-tracing": ["bool", false],
       "enable-mfu-metrics": ["bool", false],
       "enable-logging-iteration-details": ["bool", false],
-      "kv-events-config": "json",
     },
   ),
+  ...idleFlags("ObservabilityConfig", "accepted", noCompiler, {
+    "jit-monitor-mode": ["string", "warn"],
+    "jit-monitor-verbose": ["bool", false],
+  }),
+  ...idleFlags("VllmConfig", "accepted", "this version publishes no KV cache events", {
+    "kv-events-config": "json",
+  }),
 };

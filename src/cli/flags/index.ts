@@ -7,6 +7,7 @@ import { refusedFlags } from "./refused.js";
 import { offlineFlags, samplingFlags } from "./sampling.js";
 import type { CommandName, FlagTable, ValuesOf } from "./spec.js";
 
+export * from "./commands.js";
 export * from "./spec.js";
 export { samplingFlags };
 

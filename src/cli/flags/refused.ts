@@ -71,6 +71,10 @@ export const refusedFlags: FlagTable = {
     "lora-extra-vocab-size": ["int", 256],
     "lora-target-modules": "stringList",
     "fully-sharded-loras": ["bool", false],
+    "enable-mixed-moe-lora-format": ["bool", false],
+    "enable-moe-shared-loras": ["bool", false],
+    "enable-tower-connector-lora": ["bool", false],
+    "specialize-active-lora": ["bool", false],
     "default-mm-loras": "json",
   }),
   ...idleFlags("Frontend", "refused", "LoRA adapters are not supported", {
@@ -84,13 +88,22 @@ export const refusedFlags: FlagTable = {
     "ssl-ciphers": "string",
     "enable-ssl-refresh": ["bool", false],
   }),
-  ...idleFlags("StructuredOutputsConfig", "refused", "constrained decoding is not supported", {
+  ...idleFlags("VllmConfig", "refused", "constrained decoding is not supported", {
     "structured-outputs-config": ["json", {}],
   }),
+  ...idleFlags("VllmConfig", "refused", "reasoning stays part of the text", {
+    "reasoning-config": "json",
+  }),
+  ...idleFlags(
+    "VllmConfig",
+    "refused",
+    "only models that generate token by token are served",
+    { "diffusion-config": "json" },
+    { "diffusion-config": { short: ["-dc"] } },
+  ),
   ...idleFlags("StructuredOutputsConfig", "refused", "reasoning stays part of the text", {
     "reasoning-parser": ["string", ""],
     "reasoning-parser-plugin": ["string", ""],
-    "reasoning-config": "json",
   }),
   ...idleFlags("Frontend", "refused", "message content is rendered as strings", {
     "chat-template-content-format": ["string", "auto", "string"],

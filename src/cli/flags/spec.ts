@@ -1,5 +1,10 @@
-/** The commands that take flags. */
-export type CommandName = "serve" | "offline";
+/** Commands that load a model: they share the engine's flags and configuration files. */
+export const engineCommands = ["serve", "offline"] as const;
+
+export type EngineCommandName = (typeof engineCommands)[number];
+
+/** The commands that take flags; two words are a command of a group. */
+export type CommandName = EngineCommandName;
 
 /** Help groups, in the order in which help lists them; vLLM's names plus our own two. */
 export const flagGroups = {
@@ -15,6 +20,7 @@ export const flagGroups = {
   OffloadConfig: "Moving weights out of memory.",
   MultiModalConfig: "Images, audio and video.",
   LoRAConfig: "LoRA adapters.",
+  MambaConfig: "State-space layers.",
   ObservabilityConfig: "Metrics and traces.",
   SchedulerConfig: "Batching and the waiting queue.",
   CompilationConfig: "Graph capture.",
@@ -79,6 +85,8 @@ export interface FlagSpec<T extends FlagValue = FlagValue> {
   /** Values beside the default that change nothing, so that neither warning nor refusal is due. */
   readonly harmless: readonly FlagValue[];
   readonly commands: readonly CommandName[];
+  /** What the flag alone stands for where its value may be left out; null: a value is needed. */
+  readonly bare: string | null;
   /** Other variables beside UCM_<NAME>, and how their text becomes the flag's (null: not set). */
   readonly envTwins: Readonly<Record<string, (text: string) => string | null>>;
 }
@@ -88,11 +96,9 @@ export type FlagTable = Readonly<Record<string, FlagSpec>>;
 type Extras = Partial<
   Pick<
     FlagSpec,
-    "short" | "choices" | "min" | "max" | "harmless" | "commands" | "envTwins" | "status"
+    "short" | "choices" | "min" | "max" | "harmless" | "commands" | "bare" | "envTwins" | "status"
   >
 >;
-
-const bothCommands: readonly CommandName[] = ["serve", "offline"];
 
 function makeFlag<T extends FlagValue>(
   type: FlagType,
@@ -113,7 +119,8 @@ function makeFlag<T extends FlagValue>(
     min: Number.NEGATIVE_INFINITY,
     max: Number.POSITIVE_INFINITY,
     harmless: [],
-    commands: bothCommands,
+    commands: engineCommands,
+    bare: null,
     envTwins: {},
     ...extras,
   };

@@ -1,0 +1,29 @@
+import type { CommandName } from "./spec.js";
+
+/** What is said of a command in help and in usage errors. */
+export interface CommandInfo {
+  summary: string;
+  /** The one positional argument, which sets the flag `model`; null where there is none. */
+  positional: { metavar: string; help: string } | null;
+}
+
+const model = { metavar: "model", help: "Folder of a Hugging Face checkpoint." };
+
+/** Every command in the order of `ucm --help`. */
+export const commandInfos: Record<CommandName, CommandInfo> = {
+  serve: {
+    summary: "Serve a model over HTTP with the OpenAI API.",
+    positional: { ...model, metavar: "model_tag" },
+  },
+  offline: {
+    summary: "Run prompts through a model and print or save the answers.",
+    positional: { ...model, help: `${model.help} Default: the bundled ucm-demo.` },
+  },
+};
+
+/** `usage: …`, printed by help and before usage errors. */
+export function usageLine(command: CommandName): string {
+  const { positional } = commandInfos[command];
+  const operand = positional === null ? "" : `[${positional.metavar}] `;
+  return `usage: ucm ${command} ${operand}[options]`;
+}
