@@ -1,12 +1,4 @@
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -15,6 +7,7 @@ import {
   type StoreConfig,
   type StoreKind,
 } from "../../src/messages/index.js";
+import { listBlockFiles } from "./file-damage.js";
 import {
   ask,
   BLOCK,
@@ -52,11 +45,7 @@ function storeOf(kind: StoreKind): Partial<StoreConfig> {
 }
 
 function blockFiles(): string[] {
-  const root = join(folder, "ucm-v1", "blocks");
-  if (!existsSync(root)) return [];
-  return readdirSync(root, { recursive: true, encoding: "utf8" })
-    .filter((path) => path.endsWith(".kv"))
-    .map((path) => join(root, path));
+  return listBlockFiles(folder).map(({ path }) => path);
 }
 
 const cold = new Map<string, LabAnswer[]>();

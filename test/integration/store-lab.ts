@@ -69,7 +69,7 @@ export interface LabAnswer {
 
 /** Greedy answer to a prompt, to the bit. */
 export async function ask(
-  { engine }: LabServer,
+  { engine }: Pick<LabServer, "engine">,
   promptTokenIds: number[],
   sampling: Partial<SamplingParams> = {},
   changes: Partial<GenerateRequest> = {},
