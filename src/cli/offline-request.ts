@@ -77,7 +77,7 @@ function encodeRequest(
   const request: GenerateRequest = {
     requestId: `offline-${index}`,
     promptTokenIds,
-    sampling: buildSamplingParams(merged, config.model, promptTokenIds.length),
+    sampling: buildSamplingParams(merged, config.model, promptTokenIds.length, tokenizer),
     priority,
     cacheSalt,
     detokenize: tokenizer !== null,

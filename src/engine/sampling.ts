@@ -1,4 +1,6 @@
 import { defaultSamplingParams, type SamplingParams } from "../messages/index.js";
+import type { Tokenizer } from "../tokenizer/types.js";
+import { encodeBadWords } from "./bad-words.js";
 import { contextLengthError } from "./context-length.js";
 import {
   checkSamplingParams,
@@ -35,6 +37,7 @@ export interface SamplingFields {
   /** Token id (JSON objects have string keys) to bias. */
   logit_bias?: Readonly<Record<string, number>> | null | undefined;
   allowed_token_ids?: readonly number[] | null | undefined;
+  bad_words?: readonly string[] | null | undefined;
   include_stop_str_in_output?: boolean | null | undefined;
   skip_special_tokens?: boolean | null | undefined;
 }
@@ -42,13 +45,14 @@ export interface SamplingFields {
 /**
  * Fills in, checks and normalises the sampling fields of a request with a prompt of `promptLength`
  * tokens. Defaults come from the request, then the model's generation_config.json, then neutral
- * values. Checks, their order and their words are vLLM's.
+ * values. Checks, their order and their words are vLLM's. `tokenizer` is needed for bad_words alone.
  * @throws UcmError UCM_ERR_INVALID_REQUEST with the field as `param`, or UCM_ERR_CONTEXT_LENGTH.
  */
 export function buildSamplingParams(
   fields: SamplingFields,
   model: SamplingContext,
   promptLength: number,
+  tokenizer: Tokenizer | null = null,
 ): SamplingParams {
   const neutral = defaultSamplingParams;
   const { defaultSampling } = model;
@@ -75,6 +79,7 @@ export function buildSamplingParams(
     promptLogprobs: fields.prompt_logprobs ?? null,
     logitBias: fields.logit_bias == null ? null : parseLogitBias(fields.logit_bias, model),
     allowedTokenIds: fields.allowed_token_ids == null ? null : [...fields.allowed_token_ids],
+    badWordIds: encodeBadWords(fields.bad_words ?? [], model, tokenizer),
     skipSpecialTokens: fields.skip_special_tokens ?? neutral.skipSpecialTokens,
   };
   checkSamplingParams(params, model);

@@ -1,6 +1,6 @@
 /**
  * How one request is to be decoded, with every default filled in. Meaning and order of application
- * are vLLM V1's: raw logprobs, allowed_token_ids, min_tokens, logit_bias, penalties, greedy or
+ * are vLLM V1's: raw logprobs, allowed_token_ids, bad_words, min_tokens, logit_bias, penalties, greedy or
  * temperature, min_p, top_k, top_p, draw.
  */
 export interface SamplingParams {
@@ -38,6 +38,8 @@ export interface SamplingParams {
   /** Token id to bias, clamped to [-100, 100]. */
   logitBias: Record<number, number> | null;
   allowedTokenIds: number[] | null;
+  /** Token sequences that the output must not hold: the last token of one is forbidden after the others. */
+  badWordIds: number[][];
   skipSpecialTokens: boolean;
 }
 
@@ -63,5 +65,6 @@ export const defaultSamplingParams: Readonly<SamplingParams> = Object.freeze({
   promptLogprobs: null,
   logitBias: null,
   allowedTokenIds: null,
+  badWordIds: [],
   skipSpecialTokens: true,
 });

@@ -3,7 +3,7 @@ import type { SamplingParams } from "./sampling-params.js";
 import type { StoreConfig, StoreNews, StoreWork } from "./store-messages.js";
 
 /** Raised by one whenever a message changes shape; both sides refuse another version. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 export type KvDtype = "float32" | "bfloat16" | "float16";
 export type WeightDtype = "auto" | "float32" | "bfloat16" | "float16";

@@ -70,6 +70,9 @@ export function parseCompletionRequest(raw: unknown): CompletionRequest {
       "prompt",
     );
   }
+  if (typeof body.logprobs === "number" && body.logprobs < 0) {
+    throw invalidRequest("`logprobs` must be a positive value.", "logprobs");
+  }
   if (prompt.length === 0) throw invalidRequest("please provide at least one prompt", "prompt");
   const sequences = prompt.length * (body.n ?? 1);
   if (sequences > requestLimits.sequences) {

@@ -25,7 +25,6 @@ const commonRefusals: Record<string, Refusal> = {
   best_of: (value, body) =>
     Number(value) > Number(body.n ?? 1) ? "best_of greater than n is not supported" : null,
   use_beam_search: unlessEmpty("use_beam_search is not supported"),
-  bad_words: unlessEmpty("bad_words is not supported"),
   logits_processors: unlessEmpty("logits_processors is not supported"),
   repetition_detection: always("repetition_detection is not supported"),
   response_format: (value) =>
@@ -87,11 +86,16 @@ export function checkDelivery(body: DeliveryRequest): void {
       "stream_options",
     );
   }
-  if (stream && typeof prompt_logprobs === "number" && prompt_logprobs !== 0) {
-    throw invalidRequest(
-      "`prompt_logprobs` are not available when `stream=True`.",
-      "prompt_logprobs",
-    );
+  if (typeof prompt_logprobs === "number") {
+    if (stream && prompt_logprobs !== 0) {
+      throw invalidRequest(
+        "`prompt_logprobs` are not available when `stream=True`.",
+        "prompt_logprobs",
+      );
+    }
+    if (prompt_logprobs < -1) {
+      throw invalidRequest("`prompt_logprobs` must be a positive value or -1.", "prompt_logprobs");
+    }
   }
   if (cache_salt === "") {
     throw invalidRequest(

@@ -10,7 +10,8 @@ export const requestLimits = {
   /** Prompts in one body. */
   prompts: 1024,
   stopStrings: 64,
-  /** Characters of one stop string. */
+  badWords: 1024,
+  /** Characters of one stop string or bad word. */
   stopLength: 1024,
   /** Entries of stop_token_ids, allowed_token_ids and logit_bias: above any vocabulary. */
   tokenIds: 1 << 20,
@@ -20,7 +21,7 @@ export const requestLimits = {
 /** The range of seed, as in vLLM: int64. */
 const seedBound = 2 ** 63;
 
-const stopString = lax((value) => {
+const boundedString = lax((value) => {
   if (typeof value !== "string") {
     return new Mismatch("string_type", "Input should be a valid string");
   }
@@ -32,7 +33,7 @@ const stopString = lax((value) => {
 });
 
 const stopStrings = lax((value) => (typeof value === "string" ? [value] : value)).pipe(
-  list(stopString, requestLimits.stopStrings),
+  list(boundedString, requestLimits.stopStrings),
 );
 
 const logitBias = lax((value) => readLogitBias(value));
@@ -75,6 +76,7 @@ export const samplingFields = {
   prompt_logprobs: int().nullish(),
   logit_bias: logitBias.nullish(),
   allowed_token_ids: tokenIds(requestLimits.tokenIds).nullish(),
+  bad_words: list(boundedString, requestLimits.badWords).nullish(),
   skip_special_tokens: bool().nullish(),
 };
 
@@ -96,6 +98,9 @@ export const deliveryFields = {
   return_token_ids: bool().nullish(),
   return_tokens_as_token_ids: bool().nullish(),
   cache_salt: string().nullish(),
+  /** Of vLLM's connectors between servers; no store of ours takes parameters from a request. */
+  kv_transfer_params: object().nullish(),
+  vllm_xargs: object().nullish(),
 };
 
 const samplingSchema = z.object({ ...samplingFields, logprobs: int().nullish() });

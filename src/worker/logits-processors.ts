@@ -8,14 +8,16 @@ export interface TokenHistory {
   readonly outputCounts: Map<number, number>;
   /** Tokens of prompt and output; kept only for a repetition penalty. */
   readonly seen: Set<number> | null;
+  /** Output tokens in order; kept only for bad words. */
+  readonly output: number[] | null;
 }
 
 /** Changes one row of logits, fp32 [vocab], in place. */
 export type LogitsProcessor = (logits: Float32Array, history: TokenHistory) => void;
 
 /**
- * The processors that `sampling` asks for, in vLLM V1's order: allowed_token_ids, min_tokens,
- * logit_bias, penalties. Token ids outside the row change nothing. Arithmetic rounds to fp32 after
+ * The processors that `sampling` asks for, in vLLM V1's order: allowed_token_ids, bad_words,
+ * min_tokens, logit_bias, penalties. Token ids outside the row change nothing. Arithmetic rounds to fp32 after
  * each operation, as vLLM's does.
  */
 export function createLogitsProcessors(sampling: WorkerSampling): LogitsProcessor[] {
@@ -23,6 +25,7 @@ export function createLogitsProcessors(sampling: WorkerSampling): LogitsProcesso
   const { allowedTokenIds, minTokens, logitBias } = sampling;
   const { repetitionPenalty, frequencyPenalty, presencePenalty } = sampling;
   if (allowedTokenIds !== null) processors.push(allowOnly(allowedTokenIds));
+  if (sampling.badWordIds.length > 0) processors.push(forbidWords(sampling.badWordIds));
   if (minTokens > 0) {
     const stopIds = [...sampling.stopTokenIds, ...sampling.eosTokenIds];
     processors.push(forbidUntil(minTokens, stopIds));
@@ -45,6 +48,18 @@ function allowOnly(tokenIds: readonly number[]): LogitsProcessor {
     tokenIds.forEach((id, i) => {
       logits[id] = kept[i]!;
     });
+  };
+}
+
+/** Forbids the last token of each word where the output ends in those before it. */
+function forbidWords(words: readonly (readonly number[])[]): LogitsProcessor {
+  return (logits, { output }) => {
+    const past = output ?? [];
+    for (const word of words) {
+      const start = past.length - (word.length - 1);
+      const isAhead = start >= 0 && word.slice(0, -1).every((id, i) => past[start + i] === id);
+      if (isAhead) logits[word.at(-1)!] = Number.NEGATIVE_INFINITY;
+    }
   };
 }
 

@@ -80,7 +80,12 @@ export function createSampler(
         seqId,
         sampling,
         processors: createLogitsProcessors(sampling),
-        history: { numOutput: 0, outputCounts: new Map(), seen },
+        history: {
+          numOutput: 0,
+          outputCounts: new Map(),
+          seen,
+          output: sampling.badWordIds.length > 0 ? [] : null,
+        },
       };
     },
 
@@ -118,6 +123,7 @@ function record(history: TokenHistory, tokenId: number): void {
   history.numOutput++;
   history.outputCounts.set(tokenId, (history.outputCounts.get(tokenId) ?? 0) + 1);
   history.seen?.add(tokenId);
+  history.output?.push(tokenId);
 }
 
 function createCollector(
@@ -166,6 +172,6 @@ function checkFinite(logits: Float32Array): void {
 function nothingAllowed(): UcmError {
   return new UcmError(
     "UCM_ERR_INVALID_REQUEST",
-    "No token can be generated: allowed_token_ids, logit_bias and min_tokens together forbid every one. Allow a token that does not end the sequence, or lower min_tokens.",
+    "No token can be generated: allowed_token_ids, bad_words, logit_bias and min_tokens together forbid every one. Allow a token that does not end the sequence, or lower min_tokens.",
   );
 }

@@ -55,7 +55,12 @@ async function startRun(
   const request = {
     requestId: id,
     promptTokenIds,
-    sampling: buildSamplingParams(body.sampling, context.model, promptTokenIds.length),
+    sampling: buildSamplingParams(
+      body.sampling,
+      context.model,
+      promptTokenIds.length,
+      context.tokenizer,
+    ),
     priority: body.priority ?? 0,
     cacheSalt: body.cache_salt ?? null,
     detokenize: true,

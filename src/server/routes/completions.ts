@@ -60,6 +60,7 @@ function startRun(
       withMaxTokens(context, body.sampling, tokenIds.length),
       context.model,
       tokenIds.length,
+      context.tokenizer,
     ),
     priority: body.priority ?? 0,
     cacheSalt: body.cache_salt ?? null,

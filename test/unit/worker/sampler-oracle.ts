@@ -34,7 +34,11 @@ export function filteredProbabilities(
   return softmax(kept);
 }
 
-/** Logits after allowed_token_ids, min_tokens, logit_bias and penalties, in float64. */
+function endsIn(output: readonly number[], end: readonly number[]): boolean {
+  return output.slice(output.length - end.length).join() === end.join();
+}
+
+/** Logits after allowed_token_ids, bad_words, min_tokens, logit_bias and penalties, in float64. */
 export function processedLogits(
   raw: ArrayLike<number>,
   sampling: WorkerSampling,
@@ -45,6 +49,10 @@ export function processedLogits(
   return Float64Array.from(raw, (rawLogit, id) => {
     let logit = rawLogit;
     if (allowedTokenIds !== null && !allowedTokenIds.includes(id)) logit = -Infinity;
+    const endsWord = sampling.badWordIds.some(
+      (word) => word.at(-1) === id && endsIn(output, word.slice(0, -1)),
+    );
+    if (endsWord) logit = -Infinity;
     const isStop = sampling.stopTokenIds.includes(id) || sampling.eosTokenIds.includes(id);
     if (isStop && output.length < sampling.minTokens) logit = -Infinity;
     logit += logitBias?.[id] ?? 0;

@@ -78,6 +78,7 @@ describe.each(kernelSets)("with %s", (_, kernels) => {
         eosTokenIds: [random(VOCAB)],
         logitBias: pick(null, { [random(VOCAB)]: 4, [random(VOCAB)]: -100 }),
         allowedTokenIds: pick(null, null, [3, 14, 15, 9, 26, 5, 35, 8, 9]),
+        badWordIds: pick([], [[3], [9, 14], [random(VOCAB), random(VOCAB), 5]]),
         logprobs: pick(null, 0, 4, -1),
       };
       const state = sampler.createState(sequence(sampling, prompt));
@@ -180,6 +181,21 @@ describe.each(kernelSets)("with %s", (_, kernels) => {
     expect(generate(sampler, logits, sequence({ ...sampling, logitBias: bias }), 4)).toEqual([
       2, 2, 2, 0,
     ]);
+  });
+
+  it("does not say a bad word, nor forbids its end elsewhere", () => {
+    const logits = new Float32Array(VOCAB).fill(-9);
+    logits.set([5, 4, 3]);
+    const greedy = (badWordIds: number[][]) =>
+      generate(sampler, logits, sequence({ temperature: 0, badWordIds }), 5);
+    expect(greedy([[0]])).toEqual([1, 1, 1, 1, 1]);
+    expect(greedy([[0, 0]])).toEqual([0, 1, 0, 1, 0]);
+    expect(
+      greedy([
+        [0, 0, 0],
+        [0, 1],
+      ]),
+    ).toEqual([0, 0, 2, 0, 0]);
   });
 
   it("draws allowed tokens only", () => {
