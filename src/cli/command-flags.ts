@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { UcmError } from "../errors/index.js";
-import { argumentError, parseArguments } from "./arguments.js";
+import { argumentError, type ParsedArguments, parseArguments } from "./arguments.js";
 import {
   type FlagLayer,
   findProjectConfig,
@@ -13,32 +13,29 @@ import {
   camelCase,
   commandInfos,
   type FlagSpec,
-  type Flags,
+  type FlagsOf,
+  type FlagTable,
   type FlagValue,
   flagsFor,
   flagTable,
+  readsConfigFiles,
 } from "./flags/index.js";
+import type { Invocation } from "./invocation.js";
 
 /** What a command line comes to, after every source of flags is merged. */
-export type CommandLine =
+export type CommandLine<C extends CommandName> =
   | { kind: "help"; topic: string }
-  | {
-      kind: "run";
-      flags: Flags;
-      /** Flags that were set somewhere to other than their default, for the start-up log. */
-      nonDefault: Record<string, FlagValue>;
-      warnings: string[];
-    };
+  | ({ kind: "run" } & Invocation<C>);
 
 /**
  * Reads a command's flags: command line > environment > --config > project configuration > default.
  * Errors are UCM_ERR_USAGE (exit code 2, with a usage line) or UCM_ERR_CONFIG.
  */
-export async function readCommandLine(
-  command: CommandName,
+export async function readCommandLine<C extends CommandName>(
+  command: C,
   argv: readonly string[],
   context: { env: NodeJS.ProcessEnv; cwd: string },
-): Promise<CommandLine> {
+): Promise<CommandLine<C>> {
   const table = flagsFor(command);
   const parsed = parseArguments(table, argv, commandInfos[command].positional !== null);
   if (parsed.help !== null) return { kind: "help", topic: parsed.help };
@@ -50,39 +47,55 @@ export async function readCommandLine(
       "With `ucm serve`, you should provide the model as a positional argument or in a config file instead of via the `--model` option.",
     );
   }
-  const given: FlagLayer = { values: parsed.values, sourceOf: () => "" };
-  const environment = readEnvironment(table, context.env);
+  const layers = await findLayers(command, parsed.values, context);
+  return { kind: "run", ...mergeLayers<C>(table, layers, warnings) };
+}
+
+const COMMAND_LINE = "command line";
+
+/** Every place that sets flags, the strongest first. */
+async function findLayers(
+  command: CommandName,
+  values: ParsedArguments["values"],
+  { env, cwd }: { env: NodeJS.ProcessEnv; cwd: string },
+): Promise<FlagLayer[]> {
+  const given: FlagLayer = { values, sourceOf: () => COMMAND_LINE };
+  const environment = readEnvironment(flagsFor(command), env);
   const layers = [given, environment];
+  if (!readsConfigFiles(command)) return layers;
   const configPath = given.values.get("config") ?? environment.values.get("config");
   if (typeof configPath === "string") layers.push(readConfigFile(configPath));
-  const project = await findProjectConfig(context.cwd);
+  const project = await findProjectConfig(cwd);
   if (project !== null) layers.push(project);
-  return { kind: "run", ...mergeLayers(table, layers, warnings) };
+  return layers;
 }
 
 /** Flags whose values no log may show. */
-const secretFlags = new Set(["api-key", "hf-token"]);
+export const secretFlags = new Set(["api-key", "hf-token"]);
 
-function mergeLayers(
-  table: ReturnType<typeof flagsFor>,
+function mergeLayers<C extends CommandName>(
+  table: FlagTable,
   layers: readonly FlagLayer[],
   warnings: string[],
-) {
+): Invocation<C> {
   const values: Record<string, FlagValue> = {};
   const nonDefault: Record<string, FlagValue> = {};
-  for (const [name, spec] of Object.entries(flagTable)) {
-    // A flag of the other command keeps its default: a shared configuration file may set it.
+  const sources = new Map<string, string>();
+  for (const [name, spec] of Object.entries({ ...flagTable, ...table })) {
+    // A flag of another command keeps its default: a shared configuration file may set it.
     const layer = Object.hasOwn(table, name)
       ? layers.find((candidate) => candidate.values.has(name))
       : undefined;
     const value = layer === undefined ? spec.default : readFrom(layer, name, spec);
     values[camelCase(name)] = value;
+    if (Object.hasOwn(table, name)) sources.set(name, layer?.sourceOf(name) ?? "default");
     if (isDeepStrictEqual(value, spec.default)) continue;
     nonDefault[name.replaceAll("-", "_")] = secretFlags.has(name) ? "***" : value;
     const warning = checkStatus(name, spec, value);
     if (warning !== null) warnings.push(warning);
   }
-  return { flags: values as unknown as Flags, nonDefault, warnings };
+  // The table decides the types of the values.
+  return { flags: values as unknown as FlagsOf<C>, nonDefault, sources, warnings };
 }
 
 function readFrom(layer: FlagLayer, name: string, spec: FlagSpec): FlagValue {
@@ -90,7 +103,8 @@ function readFrom(layer: FlagLayer, name: string, spec: FlagSpec): FlagValue {
     return parseFlagValue(spec, layer.values.get(name));
   } catch (error) {
     if (!(error instanceof ValueProblem)) throw error;
-    throw argumentError({ name, spec }, error.message, layer.sourceOf(name));
+    const source = layer.sourceOf(name);
+    throw argumentError({ name, spec }, error.message, source === COMMAND_LINE ? "" : source);
   }
 }
 

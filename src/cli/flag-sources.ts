@@ -4,11 +4,11 @@ import { cosmiconfig, defaultLoadersSync, getDefaultSearchPlaces } from "cosmico
 import { nearestName } from "../config/index.js";
 import { UcmError } from "../errors/index.js";
 import { isPlainObject } from "./flag-value.js";
-import { type FlagTable, flagTable } from "./flags/index.js";
+import { configFileTable, type FlagTable } from "./flags/index.js";
 
 /** Raw values of flags from one place. */
 export interface FlagLayer {
-  /** For messages: "UCM_PORT", "ucm.yaml"; empty for the command line. */
+  /** "UCM_PORT", "ucm.yaml", "command line". */
   sourceOf(name: string): string;
   values: ReadonlyMap<string, unknown>;
 }
@@ -103,16 +103,16 @@ function layerOf(path: string, content: unknown): FlagLayer {
     const key = written.replaceAll("_", "-");
     const name = key === "model-tag" ? "model" : key;
     const positive = name.startsWith("no-") ? name.slice(3) : name;
-    if (Object.hasOwn(flagTable, name) && name !== "config") {
+    if (Object.hasOwn(configFileTable, name) && name !== "config") {
       values.set(name, value);
     } else if (
-      Object.hasOwn(flagTable, positive) &&
-      flagTable[positive]?.type === "bool" &&
+      Object.hasOwn(configFileTable, positive) &&
+      configFileTable[positive]?.type === "bool" &&
       typeof value === "boolean"
     ) {
       values.set(positive, !value);
     } else {
-      const near = nearestName(name, Object.keys(flagTable));
+      const near = nearestName(name, Object.keys(configFileTable));
       const hint = near === null ? "" : ` Did you mean ${near}?`;
       throw new UcmError("UCM_ERR_CONFIG", `${path}: unknown key '${written}'.${hint}`);
     }

@@ -22,7 +22,7 @@ const INTERRUPTED = 130;
  * --output-file in order, everything else to stderr. Exit code 1 when a prompt failed, 130 when
  * interrupted.
  */
-export async function runOffline({ flags, warnings }: Invocation): Promise<number> {
+export async function runOffline({ flags, warnings }: Invocation<"offline">): Promise<number> {
   const isVerbose = process.env.UCM_LOGGING_LEVEL ?? process.env.VLLM_LOGGING_LEVEL;
   configureLog({ stream: process.stderr, ...(isVerbose ? {} : { level: "WARNING" }) });
   for (const warning of warnings) log.warning(warning);

@@ -1,18 +1,24 @@
 import { Command, CommanderError } from "commander";
+import { nearestName } from "../config/index.js";
 import { toUcmError, UcmError } from "../errors/index.js";
 import { isDebugEnabled } from "../log/index.js";
+import { runCollectEnv } from "./collect-env.js";
 import { readCommandLine } from "./command-flags.js";
 import { renderHelp } from "./command-help.js";
+import { runConfig } from "./config.js";
 import { type CommandName, commandInfos, usageLine } from "./flags/index.js";
 import type { Invocation } from "./invocation.js";
 import { runOffline } from "./offline.js";
 import { readVersion } from "./package-files.js";
 import { runServe } from "./serve.js";
 
-/** A command's work: runs to the end and returns the exit code; throws UcmError. */
-type CommandRunner = (invocation: Invocation) => Promise<number>;
-
-const runners: Record<CommandName, CommandRunner> = { serve: runServe, offline: runOffline };
+/** Each command's work: runs to the end and returns the exit code; throws UcmError. */
+const runners: { [C in CommandName]: (invocation: Invocation<C>) => Promise<number> } = {
+  serve: runServe,
+  offline: runOffline,
+  config: runConfig,
+  "collect-env": runCollectEnv,
+};
 
 /** First words after `ucm`. */
 const rootNames = [...new Set(Object.keys(commandInfos).map((name) => name.split(" ")[0]!))];
@@ -59,7 +65,10 @@ export async function main(argv: readonly string[]): Promise<number> {
   return exitCode;
 }
 
-async function runCommand(command: CommandName, argv: readonly string[]): Promise<number> {
+async function runCommand<C extends CommandName>(
+  command: C,
+  argv: readonly string[],
+): Promise<number> {
   try {
     const line = await readCommandLine(command, argv, { env: process.env, cwd: process.cwd() });
     if (line.kind === "help") {
@@ -93,9 +102,11 @@ function reportError(command: CommandName, thrown: unknown): number {
 function reportRootError(argv: readonly string[], error: CommanderError): number {
   const names = rootNames.map((name) => `'${name}'`);
   const given = argv.find((word) => !word.startsWith("-"));
+  const near = given === undefined ? null : nearestName(given, rootNames);
+  const hint = near === null ? "" : `\nDid you mean ${near}?`;
   const message =
     error.code === "commander.unknownCommand"
-      ? `argument subparser: invalid choice: '${given}' (choose from ${names.join(", ")})`
+      ? `argument subparser: invalid choice: '${given}' (choose from ${names.join(", ")})${hint}`
       : `unrecognized arguments: ${argv.join(" ")}`;
   process.stderr.write(`${rootUsage}\nucm: error: ${message}\n`);
   return new UcmError("UCM_ERR_USAGE", message).exitCode;

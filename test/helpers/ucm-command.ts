@@ -15,15 +15,15 @@ function cleanEnvironment(env: Record<string, string> = {}): Record<string, stri
   return { ...(Object.fromEntries(kept) as Record<string, string>), ...env };
 }
 
-/** Starts the built program as a user would, in a folder without configuration. */
+/** Starts the built program as a user would, in a folder without configuration unless one is given. */
 export function startUcm(args: string[], env: Record<string, string> = {}, options: Options = {}) {
   return execa(process.execPath, [program, ...args], {
-    ...options,
     cwd: tmpdir(),
+    stdin: "ignore",
+    ...options,
     env: cleanEnvironment(env),
     extendEnv: false,
     reject: false,
-    stdin: "ignore",
   });
 }
 

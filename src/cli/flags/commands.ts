@@ -19,6 +19,14 @@ export const commandInfos: Record<CommandName, CommandInfo> = {
     summary: "Run prompts through a model and print or save the answers.",
     positional: { ...model, help: `${model.help} Default: the bundled ucm-demo.` },
   },
+  config: {
+    summary: "Print the configuration of `ucm serve` and where each value came from.",
+    positional: { ...model, metavar: "model_tag" },
+  },
+  "collect-env": {
+    summary: "Print what an error report should tell of this machine.",
+    positional: null,
+  },
 };
 
 /** `usage: …`, printed by help and before usage errors. */

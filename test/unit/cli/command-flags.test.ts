@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { readCommandLine } from "../../../src/cli/command-flags.js";
-import type { CommandName } from "../../../src/cli/flags/index.js";
+import type { EngineCommandName } from "../../../src/cli/flags/index.js";
 import { flagTable } from "../../../src/cli/flags/index.js";
 import { makeTempFolder } from "../../helpers/temp-folder.js";
 
@@ -20,7 +20,7 @@ function write(name: string, text: string): string {
 async function run(
   argv: string[],
   env: Record<string, string> = {},
-  command: CommandName = "serve",
+  command: EngineCommandName = "serve",
 ) {
   const line = await readCommandLine(command, argv, { env, cwd: folder });
   if (line.kind !== "run") throw new Error("help came out");
