@@ -1,8 +1,8 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { cpus, freemem, release, totalmem } from "node:os";
 import { toGib } from "../config/index.js";
 import { inspectMachine } from "../config/machine.js";
-import { nativeFile, readDependencyVersion, readVersion } from "./package-files.js";
+import { nativeBuildPath, readDependencyVersion, readVersion } from "./package-files.js";
 
 /** A heading and its lines, each a label and what is known of it. */
 interface Section {
@@ -84,16 +84,26 @@ function memory(): Section {
 
 function software(): Section {
   const packages = ["onnxruntime-node", "@huggingface/tokenizers", "@huggingface/jinja", "fastify"];
-  const addon = nativeFile("ucm.node");
   return {
     title: "ucm Info",
     lines: [
       ["ucm version", readVersion()],
       ["Node.js version", process.version],
-      ["Native addon", existsSync(addon) ? addon : "not built; run: npm run build:native"],
+      ["Native addon", describeNativeBuild()],
       ...packages.map((name): [string, string] => [name, readDependencyVersion(name)]),
     ],
   };
+}
+
+function describeNativeBuild(): string {
+  const folder = nativeBuildPath();
+  try {
+    const addons = readdirSync(folder).filter((name) => name.endsWith(".node"));
+    if (addons.length > 0) return addons.map((name) => `${folder}${name}`).join(", ");
+  } catch {
+    // No such folder: nothing was built.
+  }
+  return "not built; run: npm run build:native";
 }
 
 /** Variables that change what ucm does. */

@@ -16,8 +16,8 @@ export function demoModelPath(): string {
   return fileURLToPath(new URL("models/ucm-demo", packageRoot));
 }
 
-/** A file of the native build, such as ucm.node. */
-export function nativeFile(name: string): string {
+/** Where the native build leaves the addon and its programs. */
+export function nativeBuildPath(name = ""): string {
   return fileURLToPath(new URL(`build/native/${name}`, packageRoot));
 }
 

@@ -125,7 +125,7 @@ describe("a command line that cannot work", () => {
     expect(other.stderr).toMatch(
       /^usage: ucm \[-h\] \[-v\] \{serve,offline,[a-z,-]+\} \.\.\.\nucm: error: argument subparser: invalid choice: 'bogus' \(choose from 'serve', 'offline', [a-z', -]+\)$/,
     );
-    expect((await runUcm(["sevre"])).stderr).toMatch(/\nDid you mean serve\?$/);
+    expect((await runUcm(["server"])).stderr).toMatch(/\nDid you mean serve\?$/);
   });
 
   it("names a port that is taken, before anything is loaded", async () => {
