@@ -1,9 +1,11 @@
 #include "bindings/addon.h"
 
+#include "bindings/communicator_handle.h"
 #include "bindings/file_mapping_handle.h"
 #include "bindings/kv_arena_handle.h"
 #include "bindings/kv_store_handle.h"
 #include "common/heap.h"
+#include "common/process.h"
 #include "cpu/dispatch.h"
 
 namespace ucm::bindings {
@@ -38,6 +40,19 @@ Napi::Value BindKeepFreedMemory(const Napi::CallbackInfo& info) {
     return info.Env().Undefined();
 }
 
+Napi::Value BindEndWithParent(const Napi::CallbackInfo& info) {
+    const Reader reader(info.Env(), "endWithParent");
+    const int64_t pid = reader.Integer(info[0], "pid", 0, INT32_MAX);
+    ThrowIfError(info.Env(), EndWithParent(static_cast<int>(pid)));
+    return info.Env().Undefined();
+}
+
+Napi::Value BindPinToCores(const Napi::CallbackInfo& info) {
+    const Reader reader(info.Env(), "pinToCores");
+    ThrowIfError(info.Env(), PinToCores(reader.Array<int32_t>(info[0], "cores")));
+    return info.Env().Undefined();
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
     const cpu::Kernels* kernels = nullptr;
     ThrowIfError(env, cpu::SelectedKernels(&kernels));
@@ -46,10 +61,14 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     addon->file_mapping_class = Napi::Persistent(FileMappingHandle::Define(env));
     addon->kv_arena_class = Napi::Persistent(KvArenaHandle::Define(env));
     addon->kv_store_class = Napi::Persistent(KvStoreHandle::Define(env));
+    addon->communicator_class = Napi::Persistent(CommunicatorHandle::Define(env));
     Export<BindAvailableIsas>(env, exports, "availableIsas");
     Export<BindIsa>(env, exports, "isa");
     Export<BindSetThreads>(env, exports, "setThreads");
     Export<BindKeepFreedMemory>(env, exports, "keepFreedMemory");
+    Export<BindEndWithParent>(env, exports, "endWithParent");
+    Export<BindPinToCores>(env, exports, "pinToCores");
+    Export<CommunicatorHandle::Create>(env, exports, "createCommunicator");
     Export<FileMappingHandle::Open>(env, exports, "openMapping");
     Export<KvArenaHandle::Create>(env, exports, "createArena");
     Export<KvStoreHandle::Create>(env, exports, "createStore");

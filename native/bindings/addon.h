@@ -28,6 +28,7 @@ struct Addon {
     Napi::FunctionReference file_mapping_class;
     Napi::FunctionReference kv_arena_class;
     Napi::FunctionReference kv_store_class;
+    Napi::FunctionReference communicator_class;
 };
 
 inline Addon& AddonOf(Napi::Env env) { return *env.GetInstanceData<Addon>(); }

@@ -107,6 +107,42 @@ export interface TopLogprobs {
   tokenRank: number;
 }
 
+export interface CommunicatorSpec {
+  /**
+   * An open file without a name, inherited from the parent, all zero; it stays the caller's. Byte
+   * 64 r holds the signs of life of rank r: uint64 progress, uint64 idle, little-endian.
+   */
+  descriptor: number;
+  rank: number;
+  /** 1 to 64. */
+  worldSize: number;
+  /** Longest wait for the others in one operation. */
+  timeoutMs: number;
+  /** Time to spin for the others before sleeping; 0 where ranks share cores. */
+  spinMicros: number;
+}
+
+/**
+ * Collective operations of the ranks of one model: each calls the same ones in the same order, and a
+ * call blocks until all have. Throws UCM_ERR_NATIVE when a rank has ended, is out of step or does not
+ * come within the timeout; the communicator is of no more use then.
+ */
+export interface Communicator {
+  /** In place: the sum over all ranks, added from rank 0 upwards, the same bits in every run. */
+  allReduceSum(values: Float32Array): void;
+  /**
+   * Joins a matrix [rows, width]: rank r brings columns [r * share, (r + 1) * share) of it, share =
+   * ceil(width / worldSize), as far as there are any. `out` is null where it is not wanted.
+   */
+  gatherColumns(part: Float32Array, rows: number, width: number, out: Float32Array | null): void;
+  /** Copies rank 0's values to all. */
+  broadcast(values: Int32Array): void;
+  /** Signs of life for whoever watches the descriptor: of a step, and of waiting for one. */
+  noteProgress(): void;
+  noteIdle(): void;
+  dispose(): void;
+}
+
 /** Everything that ucm.node exports. Sync calls; compute runs on the calling thread and the pool. */
 export interface NativeAddon {
   /** Best first: the instruction sets that this machine can run, of avx512, avx2, scalar. */
@@ -121,6 +157,12 @@ export interface NativeAddon {
    * the system at once (false), as it should while weights are loaded.
    */
   keepFreedMemory(keep: boolean): void;
+
+  /** The kernel kills this process when `parentPid` ends; at once when it is the parent no more. */
+  endWithParent(parentPid: number): void;
+  /** Keeps this thread, and all that it starts from now on, on these cores. */
+  pinToCores(cores: Int32Array): void;
+  createCommunicator(spec: CommunicatorSpec): Communicator;
 
   openMapping(path: string): FileMapping;
   createArena(spec: ArenaSpec): KvArena;
