@@ -34,7 +34,7 @@ describe("a communicator", () => {
     `;
     const run = (rank: number) =>
       execa(process.execPath, ["-e", script, String(rank)], {
-        stdio: ["ignore", "pipe", "inherit", descriptors[0]!],
+        stdio: ["ignore", "pipe", "inherit", descriptors[0] as 3],
       });
     const outputs = await Promise.all([0, 1, 2].map(run));
     const [first, ...others] = outputs.map(({ stdout }) => JSON.parse(String(stdout)));
