@@ -9,7 +9,7 @@ const root = resolve(import.meta.dirname, "..");
 const mayImport: Record<string, readonly string[]> = {
   cli: ["launcher", "engine", "server", "config", "tokenizer", "openai", "model", "messages"],
   config: ["model", "messages"],
-  launcher: ["config", "messages", "engine"],
+  launcher: ["config", "messages", "engine", "kvcache"],
   server: ["openai", "tokenizer", "engine", "messages", "config"],
   openai: ["messages"],
   engine: ["scheduler", "messages", "tokenizer", "config", "kvcache"],

@@ -4,6 +4,7 @@ import type {
   StoreLoad,
   StoreLookup,
   StoreNews,
+  StorePin,
   StoreWork,
 } from "../messages/index.js";
 import { LoadEstimate } from "./load-estimate.js";
@@ -24,6 +25,8 @@ export class Connector {
   #loads: StoreLoad[] = [];
   #dumps: StoreDump[] = [];
   #forgets: string[] = [];
+  #pins: StorePin[] = [];
+  #unpins: number[] = [];
   #numTasks = 0;
   /** Keys of each look-up and load that has not been answered. */
   readonly #pending = new Map<number, readonly string[]>();
@@ -45,6 +48,11 @@ export class Connector {
   /** Whether look-ups or loads have not been answered. */
   get isBusy(): boolean {
     return this.#pending.size > 0;
+  }
+
+  /** Whether pins are to be let go with the next step. */
+  get owesUnpins(): boolean {
+    return this.#unpins.length > 0;
   }
 
   /** Asks where blocks are; the answer bears the id returned. */
@@ -81,6 +89,17 @@ export class Connector {
     for (const key of keys) this.#stored.delete(key);
   }
 
+  /** Keeps blocks in the store, as far as they are there, until unpin(); returns the pin's id. */
+  pin(keys: readonly string[]): number {
+    const pinId = ++this.#numTasks;
+    this.#pins.push({ pinId, keys });
+    return pinId;
+  }
+
+  unpin(pinId: number): void {
+    this.#unpins.push(pinId);
+  }
+
   /** Whether to load so many blocks rather than to compute them. */
   isWorthLoading(numBlocks: number): boolean {
     return this.#config.loadDecision === "always" || this.#estimate.isFaster(numBlocks);
@@ -93,11 +112,15 @@ export class Connector {
       loads: this.#loads,
       dumps: this.#dumps,
       forgets: this.#forgets,
+      pins: this.#pins,
+      unpins: this.#unpins,
     };
     this.#lookups = [];
     this.#loads = [];
     this.#dumps = [];
     this.#forgets = [];
+    this.#pins = [];
+    this.#unpins = [];
     const isEmpty = Object.values(work).every((list) => list.length === 0);
     return isEmpty ? null : work;
   }

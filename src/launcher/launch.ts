@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import type { EngineConfig } from "../config/engine-config.js";
 import type { Executor } from "../engine/types.js";
 import { UcmError } from "../errors/index.js";
+import { mergeRankNews, noPartialNews } from "../kvcache/index.js";
 import type { ProgressMessage, ReadyMessage } from "../messages/index.js";
 import { planWorkers } from "./plan.js";
 import { WorkerChannel, type WorkerTimeouts } from "./worker-channel.js";
@@ -74,12 +75,18 @@ export async function launchWorkers(
   }
 }
 
-/** Every rank gets the same step; rank 0's reply counts. */
+/** Every rank gets the same step; rank 0's reply counts, and what all say of their stores. */
 function createExecutor(channels: readonly WorkerChannel[]): Executor {
+  let partial = noPartialNews;
   return {
     async execute(step) {
-      const [result] = await Promise.all(channels.map((channel) => channel.step(step)));
-      return result!;
+      const results = await Promise.all(channels.map((channel) => channel.step(step)));
+      const { news, rest } = mergeRankNews(
+        partial,
+        results.map(({ store }) => store ?? null),
+      );
+      partial = rest;
+      return { ...results[0]!, store: news };
     },
   };
 }

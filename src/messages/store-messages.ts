@@ -54,6 +54,12 @@ export interface StoreDump {
   blockIds: Int32Array;
 }
 
+/** Blocks to keep in the store until the pin of this id is let go. */
+export interface StorePin {
+  pinId: number;
+  keys: readonly string[];
+}
+
 /** What a step asks of the store. */
 export interface StoreWork {
   lookups: StoreLookup[];
@@ -61,6 +67,9 @@ export interface StoreWork {
   dumps: StoreDump[];
   /** Keys of blocks to remove: what they hold may be what made a sequence fail. */
   forgets: string[];
+  pins: StorePin[];
+  /** Ids of pins to let go. */
+  unpins: number[];
 }
 
 /** Where a block was found. */

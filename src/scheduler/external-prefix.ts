@@ -8,13 +8,25 @@ export type ExternalPrefixState =
   /** Nothing: it may be asked. */
   | { kind: "unknown" }
   | { kind: "asking"; firstBlock: number }
-  /** Entry i is where block firstBlock + i is. */
-  | { kind: "known"; firstBlock: number; tiers: readonly (StoreTier | null)[] }
+  /** Entry i is where block firstBlock + i is; what it waits for is pinned there. */
+  | {
+      kind: "known";
+      firstBlock: number;
+      tiers: readonly (StoreTier | null)[];
+      pin: Pin | null;
+    }
   /** It has been loaded, or is not to be. */
   | { kind: "settled" };
 
+/** Blocks that are kept in the store for a sequence. */
+interface Pin {
+  pinId: number;
+  count: number;
+}
+
 interface Load {
   sequence: Sequence;
+  pin: Pin | null;
   keys: readonly string[];
   tiers: readonly StoreTier[];
 }
@@ -31,23 +43,30 @@ export class ExternalPrefixes {
   readonly #sharesArena: boolean;
   readonly #asking = new Map<number, Sequence>();
   readonly #loading = new Map<number, Load>();
+  /** Blocks that may be pinned in all: more than the arena holds could not be loaded soon. */
+  readonly #maxPinned: number;
+  #numPinned = 0;
   #failures: LoadFailure[] = [];
 
   constructor(options: {
     connector: KvConnector;
     blocks: BlockManager;
     blockSize: number;
+    numBlocks: number;
     sharesArena: boolean;
   }) {
     this.#connector = options.connector;
     this.#blocks = options.blocks;
     this.#blockSize = options.blockSize;
     this.#sharesArena = options.sharesArena;
+    this.#maxPinned = options.numBlocks;
   }
 
-  /** Whether blocks of a sequence that has ended are still written by the store. */
-  get hasAbandonedLoads(): boolean {
-    return [...this.#loading.values()].some(({ sequence }) => sequence.status === "finished");
+  /** Whether the store still writes to blocks of a sequence that has ended, or keeps some for it. */
+  get hasLeftovers(): boolean {
+    const loads = [...this.#loading.values()];
+    const isWritten = loads.some(({ sequence }) => sequence.status === "finished");
+    return isWritten || this.#connector.owesUnpins;
   }
 
   /**
@@ -65,6 +84,7 @@ export class ExternalPrefixes {
       return numFound > 0 && this.#connector.isWorthLoading(numFound) ? numFound : 0;
     }
     const maxBlocks = this.#blocks.maxPrefixBlocks(sequence);
+    this.unpinFor(sequence);
     const taskId = this.#connector.lookup(sequence.blockHashes!.hashes.slice(numArena, maxBlocks));
     this.#asking.set(taskId, sequence);
     sequence.external = { kind: "asking", firstBlock: numArena };
@@ -81,9 +101,32 @@ export class ExternalPrefixes {
     const from = first - external.firstBlock;
     const tiers = external.tiers.slice(from, from + count) as StoreTier[];
     const taskId = this.#connector.load(keys, blockTable.slice(first, first + count));
-    this.#loading.set(taskId, { sequence, keys, tiers });
+    this.#loading.set(taskId, { sequence, keys, tiers, pin: external.pin });
     sequence.external = { kind: "settled" };
     sequence.status = "loading";
+  }
+
+  /**
+   * Keeps in the store what was found for sequences that go on waiting, in their order, so that it is
+   * still there when their turn comes.
+   */
+  pinFor(waiting: readonly Sequence[]): void {
+    for (const { external, blockHashes } of waiting) {
+      if (external.kind !== "known" || external.pin !== null) continue;
+      const count = runLength(external.tiers);
+      if (count === 0 || this.#numPinned + count > this.#maxPinned) continue;
+      const end = external.firstBlock + count;
+      const pinId = this.#connector.pin(blockHashes!.hashes.slice(external.firstBlock, end));
+      external.pin = { pinId, count };
+      this.#numPinned += count;
+    }
+  }
+
+  /** Lets go of what is kept for a sequence that waits for it no more. */
+  unpinFor({ external }: Sequence): void {
+    if (external.kind !== "known" || external.pin === null) return;
+    this.#unpin(external.pin);
+    external.pin = null;
   }
 
   /** Takes what the store answered. */
@@ -92,7 +135,8 @@ export class ExternalPrefixes {
       const sequence = this.#asking.get(taskId);
       this.#asking.delete(taskId);
       if (sequence?.external.kind !== "asking") continue;
-      sequence.external = { ...sequence.external, kind: "known", tiers };
+      const { firstBlock } = sequence.external;
+      sequence.external = { kind: "known", firstBlock, tiers, pin: null };
     }
     for (const loaded of news.loaded) {
       const load = this.#loading.get(loaded.taskId);
@@ -109,7 +153,8 @@ export class ExternalPrefixes {
   }
 
   /** The good blocks up to the first bad one need not be computed. */
-  #finish({ sequence, keys, tiers }: Load, { statuses }: StoreLoaded): void {
+  #finish({ sequence, keys, tiers, pin }: Load, { statuses }: StoreLoaded): void {
+    if (pin !== null) this.#unpin(pin);
     if (sequence.status === "finished") {
       this.#blocks.release(sequence);
       return;
@@ -125,6 +170,11 @@ export class ExternalPrefixes {
       numTokens: (keys.length - numGood) * this.#blockSize,
       isFatal: this.#connector.failsWithLoad,
     });
+  }
+
+  #unpin({ pinId, count }: Pin): void {
+    this.#connector.unpin(pinId);
+    this.#numPinned -= count;
   }
 
   #isBeingLoaded(hash: string): boolean {

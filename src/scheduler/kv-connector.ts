@@ -8,6 +8,8 @@ export interface KvConnector {
   readonly failsWithLoad: boolean;
   /** Whether look-ups or loads have not been answered. */
   readonly isBusy: boolean;
+  /** Whether pins are to be let go with the next step. */
+  readonly owesUnpins: boolean;
   /** Asks with the next step where blocks are; returns the id of the answer. */
   lookup(keys: readonly string[]): number;
   /** Loads with the next step; until the answer the blocks may change at any time. */
@@ -16,6 +18,9 @@ export interface KvConnector {
   dump(seqId: number, keys: readonly string[], blockIds: readonly number[]): void;
   /** Removes blocks with the next step. */
   forget(keys: readonly string[]): void;
+  /** Keeps blocks in the store, as far as they are there, until unpin(); returns the pin's id. */
+  pin(keys: readonly string[]): number;
+  unpin(pinId: number): void;
   isWorthLoading(numBlocks: number): boolean;
   takeWork(): StoreWork | null;
   receive(news: StoreNews | null, step: { numTokens: number; durationMs: number }): void;

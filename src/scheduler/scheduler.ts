@@ -66,6 +66,7 @@ export class Scheduler {
             connector: this.#connector,
             blocks: this.#blocks,
             blockSize: config.blockSize,
+            numBlocks: config.numBlocks,
             sharesArena,
           });
   }
@@ -94,7 +95,7 @@ export class Scheduler {
 
   /** Whether schedule() has something to do. */
   hasWork(): boolean {
-    return this.#sequences.size > 0 || (this.#external?.hasAbandonedLoads ?? false);
+    return this.#sequences.size > 0 || (this.#external?.hasLeftovers ?? false);
   }
 
   /** Plans the next step; update() must be given its result before the next call. */
@@ -105,12 +106,14 @@ export class Scheduler {
     const batch = new StepBatch(this.#config.maxNumBatchedTokens);
     this.#scheduleRunning(batch);
     if (batch.preempted.length === 0 || batch.sequences.length === 0) this.#scheduleWaiting(batch);
-    if (batch.sequences.length === 0 && !this.#connector?.isBusy) {
+    const hasStoreWork = this.#connector?.isBusy || this.#connector?.owesUnpins;
+    if (batch.sequences.length === 0 && !hasStoreWork) {
       throw internal(
         `Nothing can be scheduled: ${this.#running.length} sequences run, ${this.#waiting.size} wait, ` +
           `${this.#blocks.numFree} of ${this.#config.numBlocks} blocks are free.`,
       );
     }
+    this.#external?.pinFor(this.#waiting.inOrder());
     this.#dumpFilled(batch);
     const work = this.#connector?.takeWork() ?? null;
     const step = batch.toMessage(++this.#numSteps, this.#finished, work);
@@ -247,6 +250,7 @@ export class Scheduler {
 
   #start(sequence: Sequence, batch: StepBatch): void {
     this.#waiting.remove(sequence);
+    this.#external?.unpinFor(sequence);
     sequence.status = "running";
     this.#running.push(sequence);
     if (sequence.numCachedTokens === null) this.#blocks.recordFirst(sequence);
@@ -315,6 +319,7 @@ export class Scheduler {
   #end(sequence: Sequence): void {
     if (sequence.status === "running") this.#release(sequence);
     else this.#waiting.remove(sequence);
+    this.#external?.unpinFor(sequence);
     // The store may still write to blocks that are being loaded; they are given back when it is done.
     if (sequence.status === "waiting") this.#blocks.release(sequence);
     sequence.status = "finished";

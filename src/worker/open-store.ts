@@ -42,6 +42,11 @@ export function openStore(
       const statuses = await opened.dump(encodeKeys(keys), arena, blockIds);
       return Array.from(statuses, (status) => status === blockStatus.ok);
     },
+    async pin(keys) {
+      const statuses = await opened.pin(encodeKeys(keys));
+      return Array.from(statuses, (status) => status === blockStatus.ok);
+    },
+    unpin: (keys) => opened.unpin(encodeKeys(keys)),
     async forget(keys) {
       await opened.forget(encodeKeys(keys));
     },

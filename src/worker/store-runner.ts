@@ -7,11 +7,14 @@ import type {
   StoreLoad,
   StoreLookup,
   StoreNews,
+  StorePin,
   StoreTier,
 } from "../messages/index.js";
 
 /** How long a step without tokens waits for the store before it returns without news. */
 const WAIT_MS = 20;
+/** A look-up that takes longer has found nothing: nobody waits for a device that hangs. */
+const LOOKUP_MS = 1_000;
 
 /** The store of a worker, whose blocks are the arena's. Nothing here rejects: failures are statuses. */
 export interface BlockStore {
@@ -20,6 +23,10 @@ export interface BlockStore {
   load(keys: readonly string[], blockIds: Int32Array): Promise<StoreBlockStatus[]>;
   /** Has read the blocks when it returns; settles when they are stored, true, or are not. */
   dump(keys: readonly string[], blockIds: Int32Array): Promise<boolean[]>;
+  /** Keeps blocks from removal; settles when they are kept, true, or are not there. */
+  pin(keys: readonly string[]): Promise<boolean[]>;
+  /** Takes back one pin of each. */
+  unpin(keys: readonly string[]): void;
   /** Removes blocks. */
   forget(keys: readonly string[]): Promise<void>;
   /** Finishes what is under way, for some seconds at most. */
@@ -31,6 +38,9 @@ export class StoreRunner {
   readonly #store: BlockStore;
   #news: StoreNews = emptyNews();
   #dumps: readonly StoreDump[] = [];
+  /** The keys that each pin holds. */
+  readonly #pins = new Map<number, Promise<string[]>>();
+  #isClosed = false;
   #numPending = 0;
   #numComputed = 0;
   #wake: () => void = () => undefined;
@@ -49,6 +59,8 @@ export class StoreRunner {
   ): Promise<StepResultMessage> {
     for (const lookup of message.store?.lookups ?? []) void this.#track(this.#lookUp(lookup));
     for (const load of message.store?.loads ?? []) void this.#track(this.#load(load));
+    for (const pin of message.store?.pins ?? []) this.#pin(pin);
+    for (const pinId of message.store?.unpins ?? []) void this.#unpin(pinId);
     const forgets = message.store?.forgets ?? [];
     if (forgets.length > 0) void this.#store.forget(forgets);
     const isIdle = message.scheduled.length === 0;
@@ -69,6 +81,7 @@ export class StoreRunner {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.#store.close();
   }
 
@@ -82,8 +95,24 @@ export class StoreRunner {
   }
 
   async #lookUp({ taskId, keys }: StoreLookup): Promise<void> {
-    const tiers = await this.#store.lookup(keys);
+    const nothing = keys.map(() => null);
+    const tiers = await within(LOOKUP_MS, this.#store.lookup(keys), nothing);
     this.#news.found.push({ taskId, tiers });
+  }
+
+  #pin({ pinId, keys }: StorePin): void {
+    const held = this.#store.pin(keys);
+    this.#pins.set(
+      pinId,
+      held.then((isHeld) => keys.filter((_, i) => isHeld[i])),
+    );
+  }
+
+  async #unpin(pinId: number): Promise<void> {
+    const held = await this.#pins.get(pinId);
+    this.#pins.delete(pinId);
+    // A store that was closed holds nothing any more.
+    if (held !== undefined && held.length > 0 && !this.#isClosed) this.#store.unpin(held);
   }
 
   async #load({ taskId, keys, blockIds }: StoreLoad): Promise<void> {
@@ -117,6 +146,18 @@ export class StoreRunner {
       };
     });
   }
+}
+
+/** What `work` settles with, or `otherwise` when that takes too long. */
+function within<T>(timeoutMs: number, work: Promise<T>, otherwise: T): Promise<T> {
+  return new Promise((resolve) => {
+    // An answer that came while a step was computing is taken in the next turn, after the timers.
+    const timer = setTimeout(() => setImmediate(resolve, otherwise), timeoutMs);
+    void work.then((answer) => {
+      clearTimeout(timer);
+      resolve(answer);
+    });
+  });
 }
 
 function emptyNews(): StoreNews {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -270,6 +270,44 @@ it("a memory store that is too small for all forgets the oldest and stays right"
   expect(again.cachedTokens).toBe(WHOLE_HIT);
 });
 
+it("what was found for a request that waits for room is still there when its turn comes", async () => {
+  // While one generates, it fills the store's memory more than once, and the arena has no room.
+  const [numRunning, numGenerated, numWaiting] = [38, 45, 46];
+  const bytesPerBlock = 2 * 2 * 2 * 32 * BLOCK * 4;
+  const server = await start({
+    model: { maxModelLen: 2048 },
+    cache: { enablePrefixCaching: false, numBlocks: numRunning + numGenerated + 1 },
+    store: { kind: "dram", memoryBytes: (numRunning + numWaiting + 1) * bytesPerBlock },
+  });
+  const waiting = tokensOf(numWaiting * BLOCK, 8);
+  const first = await ask(server, waiting);
+  let resolve = () => {};
+  const hasStarted = new Promise<void>((done) => {
+    resolve = done;
+  });
+  const running = (async () => {
+    const outputs = server.engine.generate({
+      requestId: "running",
+      promptTokenIds: tokensOf(numRunning * BLOCK, 9),
+      sampling: {
+        ...defaultSamplingParams,
+        temperature: 0,
+        maxTokens: numGenerated * BLOCK,
+        ignoreEos: true,
+      },
+      priority: 0,
+      cacheSalt: null,
+      detokenize: false,
+    });
+    for await (const _ of outputs) resolve();
+  })();
+  await hasStarted;
+  const again = await ask(server, waiting);
+  await running;
+  expect(bitsOf(again)).toEqual(bitsOf(first));
+  expect(again.cachedTokens).toBe((numWaiting - 1) * BLOCK);
+});
+
 it("an aborted request gives its blocks back, whatever the store was doing", async () => {
   const server = await start({ cache: { enablePrefixCaching: false }, store: storeOf("files") });
   await askAll(server);
@@ -293,4 +331,6 @@ it("an aborted request gives its blocks back, whatever the store was doing", asy
   }
   await server.engine.drain();
   expect(server.engine.stats().usedBlocks).toBe(0);
+  await server.stop();
+  expect(readdirSync(join(folder, "ucm-v1", "servers"))).toEqual([]);
 });

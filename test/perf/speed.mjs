@@ -3,17 +3,10 @@
 //
 //   npm run build && node test/perf/speed.mjs [--quantization int8|int4|none] [--prompt 512] [--decode 64]
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
-import { readCommandLine } from "../../dist/cli/command-flags.js";
-import { resolveEngineConfig } from "../../dist/config/index.js";
-import { Engine } from "../../dist/engine/index.js";
-import { launchWorkers } from "../../dist/launcher/index.js";
-import { defaultSamplingParams } from "../../dist/messages/index.js";
-import { qwen25Half } from "./shapes.mjs";
+import { measure, measureRoofs, median, randomPrompt, startEngine } from "./engine.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -27,32 +20,6 @@ const promptTokens = Number(values.prompt);
 const decodeTokens = Number(values.decode);
 const repeats = Number(values.repeats);
 
-const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
-
-/** Distinct random tokens, so that no cache could help. */
-function randomPrompt(length) {
-  return Array.from({ length }, () => Math.floor(Math.random() * qwen25Half.vocab_size));
-}
-
-/** Time to first token and mean time per further token of one greedy request, ms. */
-async function measure(engine, promptTokenIds, maxTokens) {
-  const sampling = { ...defaultSamplingParams, temperature: 0, ignoreEos: true, maxTokens };
-  const request = {
-    requestId: "perf",
-    promptTokenIds,
-    sampling,
-    priority: 0,
-    cacheSalt: null,
-    detokenize: false,
-  };
-  let times;
-  for await (const output of engine.generate(request)) times = output.times;
-  return {
-    ttftMs: times.firstTokenMs - times.arrivalMs,
-    tpotMs: (times.lastTokenMs - times.firstTokenMs) / Math.max(1, maxTokens - 1),
-  };
-}
-
 /** Peak and present resident memory of a process, bytes. */
 function residentBytes(pid) {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
@@ -60,23 +27,13 @@ function residentBytes(pid) {
   return { peak: read("VmHWM"), now: read("VmRSS") };
 }
 
-const folder = mkdtempSync(join(tmpdir(), "ucm-perf-"));
-writeFileSync(join(folder, "config.json"), JSON.stringify(qwen25Half));
-const { flags } = await readCommandLine(
-  "offline",
-  [
-    folder,
-    ...["--load-format", "dummy", "--skip-tokenizer-init", "--max-model-len", "4096"],
-    ...(values.quantization === "none" ? [] : ["--quantization", values.quantization]),
-  ],
-  { env: process.env, cwd: folder },
-);
-const config = resolveEngineConfig({ ...flags, model: folder });
-const workers = await launchWorkers(config);
-const { ready } = workers;
+const server = await startEngine([
+  ...["--max-model-len", "4096"],
+  ...(values.quantization === "none" ? [] : ["--quantization", values.quantization]),
+]);
+const { engine, ready, config } = server;
 const pids = await execa("pgrep", ["-P", String(process.pid)], { reject: false });
 const memory = residentBytes(pids.stdout.split("\n")[0]);
-const engine = new Engine({ config, executor: workers.executor, tokenizer: null });
 await measure(engine, randomPrompt(promptTokens), 4);
 const prefill = [];
 const decode = [];
@@ -84,12 +41,7 @@ for (let i = 0; i < repeats; i++) {
   prefill.push((await measure(engine, randomPrompt(promptTokens), 1)).ttftMs);
   decode.push((await measure(engine, randomPrompt(32), decodeTokens)).tpotMs);
 }
-await workers.shutdown();
-rmSync(folder, { recursive: true });
-const bench = new URL("../../build/native/obj/release/attention_bench", import.meta.url).pathname;
-const native = new URL("../../native", import.meta.url).pathname;
-await execa("make", ["-C", native, bench]);
-const roof = await execa(bench, ["roofs", String(config.parallel.threads)]);
+await server.stop();
 
 const gib = (bytes) => (bytes / 2 ** 30).toFixed(2);
 console.log(
@@ -104,4 +56,4 @@ console.log(
 console.log(
   `decode: ${median(decode).toFixed(2)} ms per token = ${(1000 / median(decode)).toFixed(1)} tok/s, reads ${(ready.weightBytes / median(decode) / 1e6).toFixed(1)} GB/s of weights`,
 );
-console.log(`roof measured in the same run: ${roof.stdout.trim()}`);
+console.log(`roof measured in the same run: ${await measureRoofs(config.parallel.threads)}`);

@@ -27,6 +27,8 @@ describe("what is asked of the store", () => {
       loads: [{ taskId: load, keys: ["a"], blockIds: Int32Array.of(7) }],
       dumps: [],
       forgets: [],
+      pins: [],
+      unpins: [],
     });
     expect(connector.takeWork()).toBeNull();
     expect(connector.isBusy).toBe(true);
@@ -34,6 +36,18 @@ describe("what is asked of the store", () => {
     expect(connector.isBusy).toBe(true);
     connector.receive(news({ loaded: [{ taskId: load, statuses: ["ok"], durationMs: 1 }] }), step);
     expect(connector.isBusy).toBe(false);
+  });
+
+  it("pins until it is told to let go, which does not wait for other work", () => {
+    const connector = connect();
+    const pinId = connector.pin(["a", "b"]);
+    expect(connector.owesUnpins).toBe(false);
+    expect(connector.takeWork()!.pins).toEqual([{ pinId, keys: ["a", "b"] }]);
+    connector.unpin(pinId);
+    expect(connector.owesUnpins).toBe(true);
+    expect(connector.takeWork()!.unpins).toEqual([pinId]);
+    expect(connector.owesUnpins).toBe(false);
+    expect(connector.takeWork()).toBeNull();
   });
 
   it("leaves out dumps of what is there, until the store says otherwise", () => {

@@ -25,8 +25,9 @@ export class SimulatedStore {
   readonly #blocks = new Map<string, (Slot | undefined)[]>();
   #lookups: Pending<StoreLookup>[] = [];
   #loads: Pending<StoreLoad>[] = [];
+  readonly #pins = new Map<number, readonly string[]>();
   #work: StoreWork | null = null;
-  readonly seen = { found: 0, loaded: 0, failed: 0, partial: 0 };
+  readonly seen = { found: 0, loaded: 0, failed: 0, pinned: 0 };
 
   constructor(random: RandomInt, worker: SimulatedWorker) {
     this.#random = random;
@@ -38,9 +39,21 @@ export class SimulatedStore {
     return new Set(this.#loads.flatMap(({ task }) => [...task.blockIds]));
   }
 
+  get numPins(): number {
+    return this.#pins.size;
+  }
+
   begin(work: StoreWork | null): void {
     this.#work = work;
     for (const key of work?.forgets ?? []) this.#blocks.delete(key);
+    for (const { pinId, keys } of work?.pins ?? []) {
+      if (this.#pins.has(pinId)) throw new Error("a pin of its own each time");
+      this.#pins.set(pinId, keys);
+      this.seen.pinned += keys.length;
+    }
+    for (const pinId of work?.unpins ?? []) {
+      if (!this.#pins.delete(pinId)) throw new Error("unpinned what was not pinned");
+    }
     for (const task of work?.lookups ?? []) {
       this.#lookups.push({ task, steps: this.#random(0, 3) });
     }
@@ -73,8 +86,9 @@ export class SimulatedStore {
         else this.#blocks.set(key, this.#worker.readBlock(blockIds[i]!));
       }
     }
+    const pinned = new Set([...this.#pins.values()].flat());
     for (const key of this.#blocks.keys()) {
-      if (this.#random(0, 99) === 0) this.#blocks.delete(key);
+      if (this.#random(0, 99) === 0 && !pinned.has(key)) this.#blocks.delete(key);
     }
     return Object.values(news).every((list) => list.length === 0) ? null : news;
   }

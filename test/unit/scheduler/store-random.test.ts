@@ -102,6 +102,7 @@ class Trial {
     const { running, waiting, usedBlocks } = this.#scheduler.stats();
     assert.deepEqual({ running, waiting, usedBlocks }, { running: 0, waiting: 0, usedBlocks: 0 });
     assert.equal(this.#live.size, 0);
+    assert.equal(this.store.numPins, 0, "nothing stays pinned");
   }
 
   #disturb(): void {
@@ -201,7 +202,15 @@ class Trial {
 
 describe.each(["fcfs", "priority"] as const)("random requests with a store under %s", (policy) => {
   it(`${TRIALS * SEQUENCES_PER_TRIAL} requests: right tokens, one end each, no block lost or read too early`, () => {
-    const seen = { idle: 0, loadedTokens: 0, abandoned: 0, loaded: 0, failed: 0, preemptions: 0 };
+    const seen = {
+      idle: 0,
+      loadedTokens: 0,
+      abandoned: 0,
+      loaded: 0,
+      failed: 0,
+      pinned: 0,
+      preemptions: 0,
+    };
     const reasons = new Set<string>();
     for (let seed = 1; seed <= TRIALS; seed++) {
       const trial = new Trial(seed, policy);
@@ -216,6 +225,7 @@ describe.each(["fcfs", "priority"] as const)("random requests with a store under
       seen.abandoned += trial.seen.abandoned;
       seen.loaded += trial.store.seen.loaded;
       seen.failed += trial.store.seen.failed;
+      seen.pinned += trial.store.seen.pinned;
       seen.preemptions += trial.numPreemptions;
       for (const { how } of trial.endings) reasons.add(how);
     }
@@ -226,6 +236,7 @@ describe.each(["fcfs", "priority"] as const)("random requests with a store under
     expect(seen.abandoned).toBeGreaterThan(50);
     expect(seen.loaded).toBeGreaterThan(1000);
     expect(seen.failed).toBeGreaterThan(200);
+    expect(seen.pinned).toBeGreaterThan(200);
     expect(seen.preemptions).toBeGreaterThan(500);
   });
 });

@@ -1,3 +1,5 @@
+import { stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { describe, expect, it } from "vitest";
 import type { StepMessage, StepResultMessage, StoreWork } from "../../../src/messages/index.js";
 import { type BlockStore, StoreRunner } from "../../../src/worker/store-runner.js";
@@ -28,6 +30,12 @@ function heldStore() {
         `dump ${keys} ${ids}`,
         keys.map((key) => key !== "bad"),
       ),
+    pin: (keys) =>
+      hold(
+        `pin ${keys}`,
+        keys.map((key) => key !== "bad"),
+      ),
+    unpin: (keys) => void calls.push(`unpin ${keys}`),
     forget: async (keys) => void calls.push(`forget ${keys}`),
     close: async () => undefined,
   };
@@ -47,7 +55,7 @@ function stepOf(work: Partial<StoreWork>, seqIds: number[] = []): StepMessage {
       resetBlockTable: false,
     })),
     finished: Int32Array.of(),
-    store: { lookups: [], loads: [], dumps: [], forgets: [], ...work },
+    store: { lookups: [], loads: [], dumps: [], forgets: [], pins: [], unpins: [], ...work },
   };
 }
 
@@ -121,5 +129,59 @@ describe("the store work of a step", () => {
     answers[0]!();
     const { store: news } = await runner.run(stepOf({}), computed());
     expect(news).toEqual({ found: [], loaded: [], notStored: ["bad"] });
+  });
+
+  it("lets go of the pins that hold, once they do, and of none after its end", async () => {
+    const { store, calls, answers } = heldStore();
+    const runner = new StoreRunner(store);
+    const pins = [
+      { pinId: 1, keys: ["a", "bad"] },
+      { pinId: 2, keys: ["b"] },
+      { pinId: 3, keys: ["bad"] },
+    ];
+    await runner.run(stepOf({ pins }), computed());
+    await runner.run(stepOf({ unpins: [1, 3] }), computed());
+    expect(calls.slice(3)).toEqual([]);
+    for (const answer of answers) answer();
+    await runner.run(stepOf({}), computed());
+    await expect.poll(() => calls.slice(3)).toEqual(["unpin a"]);
+    await runner.close();
+    await runner.run(stepOf({ unpins: [2] }), computed());
+    expect(calls.slice(3)).toEqual(["unpin a"]);
+  });
+
+  it("has found nothing when a look-up takes long, and does not take its answer later", async () => {
+    const { store, answers } = heldStore();
+    const runner = new StoreRunner(store);
+    const lookups = [{ taskId: 1, keys: ["a", "b"] }];
+    let { store: news } = await runner.run(stepOf({ lookups }), computed());
+    const begun = performance.now();
+    while (news === null) ({ store: news } = await runner.run(stepOf({}), computed()));
+    expect(performance.now() - begun).toBeGreaterThan(500);
+    expect(performance.now() - begun).toBeLessThan(5000);
+    expect(news!.found).toEqual([{ taskId: 1, tiers: [null, null] }]);
+    answers[0]!();
+    expect((await runner.run(stepOf({}), computed())).store).toBeNull();
+  });
+
+  it("takes the answer of a look-up that came while a long step was computing", async () => {
+    const store: BlockStore = {
+      ...heldStore().store,
+      // Answered on a thread, as a real store does.
+      lookup: async (keys) => {
+        await stat(tmpdir());
+        return keys.map(() => "file");
+      },
+    };
+    const runner = new StoreRunner(store);
+    const lookups = [{ taskId: 1, keys: ["a"] }];
+    const compute = async () => {
+      const end = performance.now() + 1300;
+      while (performance.now() < end);
+      return computed()();
+    };
+    let { store: news } = await runner.run(stepOf({ lookups }, [1]), compute);
+    while (news === null) ({ store: news } = await runner.run(stepOf({}), computed()));
+    expect(news!.found).toEqual([{ taskId: 1, tiers: ["file"] }]);
   });
 });

@@ -1,0 +1,76 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execa } from "execa";
+import { readCommandLine } from "../../dist/cli/command-flags.js";
+import { resolveEngineConfig } from "../../dist/config/index.js";
+import { Engine } from "../../dist/engine/index.js";
+import { launchWorkers } from "../../dist/launcher/index.js";
+import { defaultSamplingParams } from "../../dist/messages/index.js";
+import { qwen25Half } from "./shapes.mjs";
+
+export const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1];
+
+/** Distinct random tokens, so that no cache could help. */
+export function randomPrompt(length) {
+  return Array.from({ length }, () => Math.floor(Math.random() * qwen25Half.vocab_size));
+}
+
+/** An engine over a worker process with random weights of Qwen2.5-0.5B's shape, on flags of `ucm`. */
+export async function startEngine(args, { wrap = (executor) => executor } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "ucm-perf-"));
+  writeFileSync(join(folder, "config.json"), JSON.stringify(qwen25Half));
+  const { flags } = await readCommandLine(
+    "offline",
+    [folder, "--load-format", "dummy", "--skip-tokenizer-init", ...args],
+    { env: process.env, cwd: folder },
+  );
+  const config = resolveEngineConfig({ ...flags, model: folder });
+  const workers = await launchWorkers(config);
+  const engine = new Engine({ config, executor: wrap(workers.executor), tokenizer: null });
+  return {
+    config,
+    engine,
+    ready: workers.ready,
+    async stop() {
+      await engine.stop();
+      await workers.shutdown();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+/** Time to first token and mean time per further token of one greedy request, ms, and its answer. */
+export async function measure(engine, promptTokenIds, maxTokens) {
+  const sampling = { ...defaultSamplingParams, temperature: 0, ignoreEos: true, maxTokens };
+  const request = {
+    requestId: "perf",
+    promptTokenIds,
+    sampling,
+    priority: 0,
+    cacheSalt: null,
+    detokenize: false,
+  };
+  const tokenIds = [];
+  let last;
+  for await (const output of engine.generate(request)) {
+    last = output;
+    tokenIds.push(...output.delta.tokenIds);
+  }
+  const { times, numCachedTokens } = last;
+  return {
+    ttftMs: times.firstTokenMs - times.arrivalMs,
+    tpotMs: (times.lastTokenMs - times.firstTokenMs) / Math.max(1, maxTokens - 1),
+    numCachedTokens,
+    tokenIds,
+  };
+}
+
+/** What the machine can do right now on so many threads, as a line for people. */
+export async function measureRoofs(threads) {
+  const bench = new URL("../../build/native/obj/release/attention_bench", import.meta.url).pathname;
+  const native = new URL("../../native", import.meta.url).pathname;
+  await execa("make", ["-C", native, bench]);
+  const { stdout } = await execa(bench, ["roofs", String(threads)]);
+  return stdout.trim();
+}
