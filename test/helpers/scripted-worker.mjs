@@ -2,7 +2,7 @@
  * A worker process for tests of the launcher: it speaks the protocol and does what the model path's
  * last part says, without a model.
  */
-const PROTOCOL_VERSION = 2;
+const PROTOCOL_VERSION = 3;
 let behaviour = "";
 
 const loads = {
