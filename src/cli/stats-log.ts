@@ -47,11 +47,12 @@ export function statsLine(last: EngineStats, now: EngineStats, seconds: number):
 }
 
 /** The engine as the server sees it, with a line per request (--enable-log-requests). */
-export function logRequests(engine: Engine): Pick<Engine, "generate" | "failure"> {
+export function logRequests(engine: Engine): Pick<Engine, "generate" | "failure" | "prepare"> {
   return {
     get failure() {
       return engine.failure;
     },
+    prepare: (sampling) => engine.prepare(sampling),
     generate(request, signal) {
       log.info(
         `Received request ${request.requestId}: params: ${JSON.stringify(request.sampling)}, prompt tokens: ${request.promptTokenIds.length}, lora_request: None.`,

@@ -1,9 +1,10 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { EngineConfig } from "../config/engine-config.js";
 import { toUcmError, UcmError } from "../errors/index.js";
+import { GrammarService, grammarVocabulary } from "../grammar/index.js";
 import { BlockHasher, Connector } from "../kvcache/index.js";
 import { log } from "../log/index.js";
-import type { StepResultMessage } from "../messages/index.js";
+import type { SamplingParams, StepMessage, StepResultMessage } from "../messages/index.js";
 import {
   type LoadFailure,
   Scheduler,
@@ -24,6 +25,8 @@ export interface EngineOptions {
   tokenizer: Tokenizer | null;
   /** Milliseconds, monotonic. */
   clock?: () => number;
+  /** The grammar threads' program; tests give that of the build. */
+  grammarEntry?: URL;
 }
 
 export interface EngineStats extends SchedulerStats {
@@ -44,6 +47,8 @@ export class Engine {
   readonly #scheduler: Scheduler;
   /** Null under --no-enable-prefix-caching without a store. */
   readonly #blockHasher: BlockHasher | null;
+  /** Null without a tokenizer. */
+  readonly #grammars: GrammarService | null;
   /** The request of every sequence that has not ended. */
   readonly #owners = new Map<number, LiveRequest>();
   /** Requests that have not ended, with the undoing of their ties to the outside. */
@@ -55,7 +60,8 @@ export class Engine {
   #isClosed = false;
   #failure: UcmError | null = null;
 
-  constructor({ config, executor, tokenizer, clock = () => performance.now() }: EngineOptions) {
+  constructor(options: EngineOptions) {
+    const { config, executor, tokenizer, clock = () => performance.now() } = options;
     this.#config = config;
     this.#executor = executor;
     this.#tokenizer = tokenizer;
@@ -65,6 +71,13 @@ export class Engine {
       enablePrefixCaching || config.store !== null
         ? new BlockHasher({ blockSize, seed: blockHashSeed })
         : null;
+    this.#grammars =
+      tokenizer === null
+        ? null
+        : new GrammarService({
+            makeVocabulary: () => grammarVocabulary(tokenizer, config.model),
+            entry: options.grammarEntry,
+          });
     this.#scheduler = new Scheduler(
       { blockSize, numBlocks, maxModelLen: config.model.maxModelLen, ...config.scheduler },
       schedulerStore(config),
@@ -74,6 +87,15 @@ export class Engine {
   /** Why the engine died and takes no more requests; null while it lives. */
   get failure(): UcmError | null {
     return this.#failure;
+  }
+
+  /**
+   * Makes ready what the request needs before it is queued; a grammar may take seconds. What is not
+   * prepared is made ready while it waits, and fails it then.
+   * @throws UcmError UCM_ERR_INVALID_REQUEST for a grammar that cannot be followed.
+   */
+  async prepare({ grammar }: Pick<SamplingParams, "grammar">): Promise<void> {
+    if (grammar !== null) await this.#grammars?.prepare(grammar.spec);
   }
 
   /**
@@ -106,6 +128,7 @@ export class Engine {
     this.#scheduler.add(live.sequences);
     this.#nextSeqId += live.sequences.length;
     this.#register(live, signal);
+    this.#openGrammars(live, request);
     this.#loop ??= this.#run();
     return live.queue;
   }
@@ -134,12 +157,20 @@ export class Engine {
     for (const { seqId } of live.sequences) this.#owners.set(seqId, live);
   }
 
+  #openGrammars(live: LiveRequest, { sampling, promptTokenIds }: GenerateRequest): void {
+    if (sampling.grammar === null) return;
+    for (const { seqId } of live.sequences) {
+      this.#grammars?.open(seqId, sampling.grammar, promptTokenIds.length);
+    }
+  }
+
   #unregister(live: LiveRequest): void {
     this.#live.get(live)?.();
     this.#live.delete(live);
     for (const { seqId } of live.sequences) {
       this.#scheduler.abort(seqId);
       this.#owners.delete(seqId);
+      this.#grammars?.close(seqId);
     }
   }
 
@@ -175,10 +206,19 @@ export class Engine {
       }
       this.#totals.promptTokens += promptLength;
     }
-    const result = await this.#executor.execute(step);
+    const result = await this.#executor.execute(step, this.#masksOf(step));
     const events = this.#scheduler.update(result);
     this.#handleLoadFailures(this.#scheduler.takeLoadFailures());
     this.#deliver(events, result);
+  }
+
+  /** Masks for the sequences of the step that must match a grammar; null when none must. */
+  #masksOf({ scheduled }: StepMessage) {
+    const due = scheduled.map(({ seqId, numComputedTokens, numTokens }) => ({
+      seqId,
+      end: numComputedTokens + numTokens,
+    }));
+    return this.#grammars?.masks(due) ?? null;
   }
 
   /** Says what became of requests whose blocks could not be loaded, in vLLM's words. */
@@ -220,10 +260,14 @@ export class Engine {
     for (const event of events) {
       const live = this.#owners.get(event.seqId);
       if (live === undefined) continue;
+      this.#grammars?.advance(event.seqId, event.tokenId);
       try {
         const finishReason = live.addToken(event, nowMs);
         // A stop string ends a sequence that the scheduler would go on with.
-        if (finishReason !== null) this.#scheduler.abort(event.seqId);
+        if (finishReason !== null) {
+          this.#scheduler.abort(event.seqId);
+          this.#grammars?.close(event.seqId);
+        }
         if (live.isDone) this.#unregister(live);
       } catch (error) {
         // What goes wrong with the text of one request is no matter of the others.

@@ -125,7 +125,8 @@ function makeSequences(
   firstSeqId: number,
   blockHasher: BlockHasher | null,
 ): SequenceInput[] {
-  const { n, stop, includeStopStrInOutput, skipSpecialTokens, ...sampling } = request.sampling;
+  const { n, stop, includeStopStrInOutput, skipSpecialTokens, grammar, ...sampling } =
+    request.sampling;
   const { seed, promptLogprobs } = sampling;
   const promptTokenIds = Int32Array.from(request.promptTokenIds);
   const blockHashes = blockHasher?.chain(promptTokenIds, request.cacheSalt) ?? null;

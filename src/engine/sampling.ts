@@ -1,4 +1,8 @@
-import { defaultSamplingParams, type SamplingParams } from "../messages/index.js";
+import {
+  defaultSamplingParams,
+  type OutputGrammar,
+  type SamplingParams,
+} from "../messages/index.js";
 import type { Tokenizer } from "../tokenizer/types.js";
 import { encodeBadWords } from "./bad-words.js";
 import { contextLengthError } from "./context-length.js";
@@ -40,6 +44,8 @@ export interface SamplingFields {
   bad_words?: readonly string[] | null | undefined;
   include_stop_str_in_output?: boolean | null | undefined;
   skip_special_tokens?: boolean | null | undefined;
+  /** What the output must match, however the request says so. */
+  grammar?: OutputGrammar | null | undefined;
 }
 
 /**
@@ -81,6 +87,7 @@ export function buildSamplingParams(
     allowedTokenIds: fields.allowed_token_ids == null ? null : [...fields.allowed_token_ids],
     badWordIds: encodeBadWords(fields.bad_words ?? [], model, tokenizer),
     skipSpecialTokens: fields.skip_special_tokens ?? neutral.skipSpecialTokens,
+    grammar: fields.grammar ?? null,
   };
   checkSamplingParams(params, model);
   if (promptLength + params.maxTokens > model.maxModelLen) {

@@ -3,12 +3,16 @@ import type {
   SamplingParams,
   StepMessage,
   StepResultMessage,
+  TokenMask,
 } from "../messages/index.js";
 
 /** Runs steps on the workers; the launcher provides it. */
 export interface Executor {
-  /** One step at a time. Rejects with a UcmError when the workers are gone. */
-  execute(step: StepMessage): Promise<StepResultMessage>;
+  /**
+   * One step at a time. `masks` come while the step runs and are sent on to its sampling; it never
+   * rejects. Rejects with a UcmError when the workers are gone.
+   */
+  execute(step: StepMessage, masks?: Promise<TokenMask[]> | null): Promise<StepResultMessage>;
 }
 
 export interface GenerateRequest {

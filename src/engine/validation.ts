@@ -39,6 +39,18 @@ export function checkGenerateRequest(
       "stop",
     );
   }
+  if (sampling.grammar !== null && tokenizer === null) {
+    throw invalidField(
+      "Structured outputs requires a tokenizer so it can't be used with 'skip_tokenizer_init'",
+      "structured_outputs",
+    );
+  }
+  if (sampling.grammar !== null && model.eosTokenIds.length === 0) {
+    throw invalidField(
+      "Structured outputs need a model with an end-of-sequence token, which this one does not have.",
+      "structured_outputs",
+    );
+  }
   if (detokenize && tokenizer === null) {
     throw new UcmError(
       "UCM_ERR_TOKENIZER",

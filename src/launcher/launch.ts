@@ -79,8 +79,14 @@ export async function launchWorkers(
 function createExecutor(channels: readonly WorkerChannel[]): Executor {
   let partial = noPartialNews;
   return {
-    async execute(step) {
-      const results = await Promise.all(channels.map((channel) => channel.step(step)));
+    async execute(step, masks = null) {
+      const replies = channels.map((channel) =>
+        channel.step({ ...step, awaitsMasks: masks !== null }),
+      );
+      void masks?.then((ready) => {
+        for (const channel of channels) channel.sendMasks(step.stepId, ready);
+      });
+      const results = await Promise.all(replies);
       const { news, rest } = mergeRankNews(
         partial,
         results.map(({ store }) => store ?? null),

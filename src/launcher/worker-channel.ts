@@ -6,6 +6,7 @@ import {
   type ReadyMessage,
   type StepMessage,
   type StepResultMessage,
+  type TokenMask,
   type WorkerConfig,
 } from "../messages/index.js";
 import type { WorkerSpec } from "./plan.js";
@@ -83,6 +84,11 @@ export class WorkerChannel {
       "UCM_ERR_WORKER",
       `The worker answered step ${result.stepId} when step ${step.stepId} was asked.`,
     );
+  }
+
+  /** What the sampling of the step under way waits for. */
+  sendMasks(stepId: number, masks: TokenMask[]): void {
+    if (this.#death === null) this.#process.send({ type: "masks", stepId, masks });
   }
 
   async stop(patience?: StopPatience): Promise<void> {

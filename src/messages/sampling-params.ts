@@ -1,6 +1,8 @@
+import type { OutputGrammar } from "./grammar-spec.js";
+
 /**
  * How one request is to be decoded, with every default filled in. Meaning and order of application
- * are vLLM V1's: raw logprobs, allowed_token_ids, bad_words, min_tokens, logit_bias, penalties, greedy or
+ * are vLLM V1's: grammar mask, raw logprobs, allowed_token_ids, bad_words, min_tokens, logit_bias, penalties, greedy or
  * temperature, min_p, top_k, top_p, draw.
  */
 export interface SamplingParams {
@@ -41,6 +43,8 @@ export interface SamplingParams {
   /** Token sequences that the output must not hold: the last token of one is forbidden after the others. */
   badWordIds: number[][];
   skipSpecialTokens: boolean;
+  /** What the output must match; workers see it as a mask per token. */
+  grammar: OutputGrammar | null;
 }
 
 /** Neutral values: greedy is not the default, temperature 1 is (as in the OpenAI API). */
@@ -67,4 +71,5 @@ export const defaultSamplingParams: Readonly<SamplingParams> = Object.freeze({
   allowedTokenIds: null,
   badWordIds: [],
   skipSpecialTokens: true,
+  grammar: null,
 });

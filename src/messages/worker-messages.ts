@@ -46,7 +46,7 @@ export interface LoadMessage {
 /** The part of {@link SamplingParams} that a worker acts on. */
 export type WorkerSampling = Omit<
   SamplingParams,
-  "n" | "stop" | "includeStopStrInOutput" | "skipSpecialTokens"
+  "n" | "stop" | "includeStopStrInOutput" | "skipSpecialTokens" | "grammar"
 >;
 
 /** A sequence the worker sees for the first time. */
@@ -80,8 +80,23 @@ export interface StepMessage {
   scheduled: ScheduledSequence[];
   /** Sequences to forget, before anything else. */
   finished: Int32Array;
+  /** The masks of this step come in a message of their own, which sampling waits for. */
+  awaitsMasks?: boolean;
   /** Left out, or null, without work for the store. */
   store?: StoreWork | null;
+}
+
+/**
+ * The tokens that a sequence may get next: bit i of word w of `mask`, int32 [ceil(vocab / 32)], is
+ * token 32 w + i. Or why that cannot be told, which ends the sequence.
+ */
+export type TokenMask = { seqId: number } & ({ mask: Int32Array } | { error: SerializedError });
+
+/** Follows a step that awaits it. Sequences that are not in it may get any token. */
+export interface MasksMessage {
+  type: "masks";
+  stepId: number;
+  masks: TokenMask[];
 }
 
 /** Log-probabilities of some positions, `width` entries each: the token itself, then the top ones. */
@@ -157,5 +172,5 @@ export interface ShutdownMessage {
   type: "shutdown";
 }
 
-export type ToWorker = LoadMessage | StepMessage | ShutdownMessage;
+export type ToWorker = LoadMessage | StepMessage | MasksMessage | ShutdownMessage;
 export type FromWorker = ProgressMessage | ReadyMessage | FailedMessage | StepResultMessage;

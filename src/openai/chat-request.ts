@@ -8,6 +8,7 @@ import {
   type SamplingFields,
   samplingFields,
 } from "./sampling-fields.js";
+import { grammarFields, readGrammar } from "./structured-outputs.js";
 import { parseBody } from "./validation-error.js";
 
 /** A message as the chat template sees it; other fields pass through. */
@@ -56,6 +57,7 @@ export const templateFields = {
 const chatSchema = z.object({
   ...samplingFields,
   ...deliveryFields,
+  ...grammarFields,
   ...templateFields,
   max_completion_tokens: int().nullish(),
   logprobs: bool().nullish(),
@@ -97,6 +99,8 @@ export function parseChatRequest(raw: unknown): ChatRequest {
   const sampling = pickSamplingFields(fields);
   const maxTokens = body.max_completion_tokens ?? body.max_tokens;
   if (typeof maxTokens === "number") sampling.max_tokens = maxTokens;
+  const spec = readGrammar(body);
+  if (spec !== null) sampling.grammar = { spec, afterTokenId: null };
   if (logprobs) sampling.logprobs = body.top_logprobs ?? 0;
   return { ...body, sampling };
 }

@@ -8,6 +8,7 @@ import {
   type SamplingFields,
   samplingFields,
 } from "./sampling-fields.js";
+import { grammarFields, readGrammar } from "./structured-outputs.js";
 import { parseBody } from "./validation-error.js";
 
 /** A prompt as given: text still to be tokenized, or token ids to be used as they are. */
@@ -42,6 +43,7 @@ function wrap(ids: number[] | Mismatch): PromptInput[] | Mismatch {
 const completionSchema = z.object({
   ...samplingFields,
   ...deliveryFields,
+  ...grammarFields,
   prompt: prompts.nullish(),
   logprobs: int().nullish(),
 });
@@ -86,6 +88,8 @@ export function parseCompletionRequest(raw: unknown): CompletionRequest {
   if (body.echo && typeof body.logprobs === "number") {
     sampling.prompt_logprobs ??= body.logprobs;
   }
+  const spec = readGrammar(body);
+  if (spec !== null) sampling.grammar = { spec, afterTokenId: null };
   if (echoOnly) {
     sampling.max_tokens = 1;
     sampling.min_tokens = 0;

@@ -18,8 +18,6 @@ const unlessEmpty =
   (value) =>
     (Array.isArray(value) && value.length === 0) || value === false ? null : message;
 
-const noConstraints = "constrained decoding is not supported by this server";
-
 /** Fields whose silent dropping would change the answer. Null always means absent. */
 const commonRefusals: Record<string, Refusal> = {
   best_of: (value, body) =>
@@ -27,15 +25,6 @@ const commonRefusals: Record<string, Refusal> = {
   use_beam_search: unlessEmpty("use_beam_search is not supported"),
   logits_processors: unlessEmpty("logits_processors is not supported"),
   repetition_detection: always("repetition_detection is not supported"),
-  response_format: (value) =>
-    Object(value).type === "text"
-      ? null
-      : `response_format must be of type "text": ${noConstraints}`,
-  structured_outputs: always(`structured_outputs cannot be used: ${noConstraints}`),
-  guided_json: always(`guided_json cannot be used: ${noConstraints}`),
-  guided_regex: always(`guided_regex cannot be used: ${noConstraints}`),
-  guided_choice: always(`guided_choice cannot be used: ${noConstraints}`),
-  guided_grammar: always(`guided_grammar cannot be used: ${noConstraints}`),
 };
 
 const completionRefusals: Record<string, Refusal> = {

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { OutputGrammar } from "../messages/index.js";
 import { bool, float, int, lax, list, Mismatch, object, string, tokenIds } from "./fields.js";
 
 /** Bounds on what one body may ask for, so that hostile sizes are refused before any work. */
@@ -106,7 +107,10 @@ export const deliveryFields = {
 const samplingSchema = z.object({ ...samplingFields, logprobs: int().nullish() });
 
 /** Sampling fields of a parsed body: what the engine makes its parameters from. */
-export type SamplingFields = z.output<typeof samplingSchema>;
+export type SamplingFields = z.output<typeof samplingSchema> & {
+  /** What the output must match. */
+  grammar?: OutputGrammar | null;
+};
 
 /** The sampling fields of a body, those that are absent or null left out. */
 export function pickSamplingFields(body: Readonly<Record<string, unknown>>): SamplingFields {

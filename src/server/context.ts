@@ -5,7 +5,7 @@ import type { Tokenizer } from "../tokenizer/types.js";
 import type { ServerOptions } from "./options.js";
 
 /** What the server needs of an engine. */
-export type ServingEngine = Pick<Engine, "generate" | "failure">;
+export type ServingEngine = Pick<Engine, "generate" | "failure" | "prepare">;
 
 /** What every route works with. */
 export interface RouteContext {

@@ -86,6 +86,10 @@ export class HfTokenizer implements Tokenizer {
     return decodeTokens(tokenIds, bytesOf, this.#tokenBytes.strip);
   }
 
+  bytesOf(tokenId: number): Uint8Array {
+    return this.#bytesOf(false)(tokenId);
+  }
+
   idToToken(tokenId: number): string | null {
     return this.#tokens[tokenId] ?? null;
   }

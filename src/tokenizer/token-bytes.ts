@@ -94,16 +94,23 @@ function addDecoderStep(step: unknown, spelling: Spelling): void {
  * The characters that byte-level vocabularies write bytes as (GPT-2): printable Latin-1 stands for
  * itself, the other bytes follow from U+0100 on.
  */
-const byteOfCharacter: ReadonlyMap<string, number> = (() => {
-  const map = new Map<string, number>();
+const characterOfByte: readonly string[] = (() => {
   const isPrintable = (byte: number) =>
     (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
   let moved = 0;
-  for (let byte = 0; byte < 256; byte++) {
-    map.set(String.fromCharCode(isPrintable(byte) ? byte : 0x100 + moved++), byte);
-  }
-  return map;
+  return Array.from({ length: 256 }, (_, byte) =>
+    String.fromCharCode(isPrintable(byte) ? byte : 0x100 + moved++),
+  );
 })();
+
+const byteOfCharacter: ReadonlyMap<string, number> = new Map(
+  characterOfByte.map((character, byte) => [character, byte]),
+);
+
+/** Bytes as byte-level vocabularies write them. */
+export function writeByteLevel(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => characterOfByte[byte]).join("");
+}
 
 /** A token with a character that stands for no byte (an added token with a space) is plain text. */
 function byteLevelBytes(token: string): Buffer {

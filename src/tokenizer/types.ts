@@ -26,6 +26,8 @@ export interface Tokenizer {
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
   /** `skipSpecialTokens` defaults to false. Ids outside the vocabulary stand for no text. */
   decode(tokenIds: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
+  /** The bytes that a token stands for; none for an id outside the vocabulary. */
+  bytesOf(tokenId: number): Uint8Array;
   /** The token as written in the vocabulary, null for an id outside it. */
   idToToken(tokenId: number): string | null;
   isSpecial(tokenId: number): boolean;

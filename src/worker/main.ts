@@ -4,6 +4,7 @@ import {
   type LoadMessage,
   PROTOCOL_VERSION,
   type StepMessage,
+  type TokenMask,
   type ToWorker,
 } from "../messages/index.js";
 import { loadNative } from "../native/index.js";
@@ -20,6 +21,9 @@ import { StoreRunner } from "./store-runner.js";
  */
 let runner: ModelRunner | null = null;
 let store: StoreRunner | null = null;
+
+/** Called with the masks of the step under way, when it awaits some. */
+let takeMasks: (masks: TokenMask[]) => void = () => undefined;
 
 function send(message: FromWorker): void {
   process.send?.(message);
@@ -55,14 +59,23 @@ async function load({ version, config }: LoadMessage): Promise<void> {
   });
 }
 
+/** The masks that follow a step's message. */
+function nextMasks(): Promise<TokenMask[]> {
+  return new Promise((resolve) => {
+    takeMasks = resolve;
+  });
+}
+
 async function step(message: StepMessage): Promise<void> {
   if (runner === null)
     throw new UcmError("UCM_ERR_INTERNAL", "A step came before the model was loaded.");
+  const { step: compute } = runner;
+  const masks = message.awaitsMasks ? nextMasks() : null;
   if (store === null) {
-    send(await runner.step(message));
+    send(await compute(message, masks));
     return;
   }
-  send(await store.run(message, runner.step));
+  send(await store.run(message, (part) => compute(part, masks)));
   store.dump();
 }
 
@@ -76,6 +89,7 @@ async function end(): Promise<void> {
 
 async function handle(message: ToWorker): Promise<void> {
   if (message.type === "shutdown") return end();
+  if (message.type === "masks") return takeMasks(message.masks);
   try {
     await (message.type === "load" ? load(message) : step(message));
   } catch (thrown) {

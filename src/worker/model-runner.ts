@@ -1,10 +1,11 @@
-import { toUcmError } from "../errors/index.js";
+import { toUcmError, UcmError } from "../errors/index.js";
 import type {
   FailedSequence,
   PromptLogprobs,
   SampledToken,
   StepMessage,
   StepResultMessage,
+  TokenMask,
 } from "../messages/index.js";
 import { qkvWidth } from "../model/index.js";
 import { type Batch, type BatchEntry, layOutBatch } from "./batch.js";
@@ -14,7 +15,8 @@ import { createSequenceTable } from "./sequence-table.js";
 
 /** Runs steps on a loaded model, one at a time. */
 export interface ModelRunner {
-  step(message: StepMessage): Promise<StepResultMessage>;
+  /** `masks` of the sampling, which may come while the step computes. */
+  step(message: StepMessage, masks?: Promise<TokenMask[]> | null): Promise<StepResultMessage>;
 }
 
 /** Rows that go through the head at once: bounds the logits buffer at 152k vocabularies. */
@@ -67,17 +69,16 @@ export function createModelRunner(
     const first = Math.max(begin + 1, sequence.promptScored + 1);
     const last = Math.min(end, sequence.promptLength - 1);
     if (k === null || first > last) return null;
-    const rows = Array.from(
-      { length: last - first + 1 },
-      (_, i) => firstRow + first - 1 - begin + i,
-    );
+    const start = firstRow + first - 1 - begin;
+    const rows = Array.from({ length: last - first + 1 }, (_, i) => start + i);
     const collected = sampler.promptLogprobs(rows.length, k);
     await scoreRows(hidden, rows, (i, row) => collected.add(row, sequence.tokenIds[first + i]!));
     sequence.promptScored = last;
     return { seqId: sequence.seqId, firstPosition: first, rows: collected.rows() };
   }
 
-  async function sampleDue(batch: Batch<SamplerState>, hidden: Float32Array) {
+  async function sampleDue(batch: Batch<SamplerState>, hidden: Float32Array, masks: TokenMask[]) {
+    const maskOf = masksById(masks);
     const due = batch.entries.filter(({ sequence, end }) => end === sequence.length);
     const sampled: SampledToken[] = [];
     const failed: FailedSequence[] = [];
@@ -85,7 +86,8 @@ export function createModelRunner(
     await scoreRows(hidden, lastRows, (i, row) => {
       const { sequence } = due[i]!;
       try {
-        const { tokenId, logprobs } = sampler.sample(row, sequence.state);
+        const mask = maskOf(sequence.seqId);
+        const { tokenId, logprobs } = sampler.sample(row, sequence.state, mask);
         table.append(sequence, tokenId);
         sampled.push({ seqId: sequence.seqId, tokenId, logprobs });
       } catch (error) {
@@ -96,7 +98,7 @@ export function createModelRunner(
   }
 
   return {
-    async step(message) {
+    async step(message, masks = null) {
       const started = performance.now();
       table.forget(message.finished);
       for (const sequence of message.newSequences) table.add(sequence);
@@ -109,11 +111,22 @@ export function createModelRunner(
           const scored = await scorePrompt(entry, hidden);
           if (scored !== null) promptLogprobs.push(scored);
         }
-        outcome = await sampleDue(batch, hidden);
+        outcome = await sampleDue(batch, hidden, (await masks) ?? []);
       }
       const durationMs = performance.now() - started;
       return { type: "stepResult", stepId: message.stepId, ...outcome, promptLogprobs, durationMs };
     },
+  };
+}
+
+/** Finds a sequence's mask, null where it has none; throws what the mask says is wrong. */
+function masksById(masks: readonly TokenMask[]): (seqId: number) => Int32Array | null {
+  const byId = new Map(masks.map((mask) => [mask.seqId, mask]));
+  return (seqId) => {
+    const found = byId.get(seqId);
+    if (found === undefined) return null;
+    if ("mask" in found) return found.mask;
+    throw UcmError.fromJSON(found.error);
   };
 }
 

@@ -42,10 +42,11 @@ export interface PromptLogprobCollector {
 export interface Sampler {
   createState(sequence: NewSequence): SamplerState;
   /**
-   * The next token of a sequence. `logits` fp32 [vocab] is scratch afterwards. UCM_ERR_INTERNAL for
+   * The next token of a sequence; `mask`, when given, allows it. `logits` fp32 [vocab] is scratch
+   * afterwards. UCM_ERR_INTERNAL for
    * logits that are not finite, UCM_ERR_INVALID_REQUEST when the request forbids every token.
    */
-  sample(logits: Float32Array, state: SamplerState): Sample;
+  sample(logits: Float32Array, state: SamplerState, mask?: Int32Array | null): Sample;
   /** Log-probabilities of `positions` prompt tokens and the `k` likeliest (-1: all) beside each. */
   promptLogprobs(positions: number, k: number): PromptLogprobCollector;
 }
@@ -89,9 +90,10 @@ export function createSampler(
       };
     },
 
-    sample(logits, state) {
+    sample(logits, state, mask = null) {
       const { sampling, processors, history } = state;
       checkFinite(logits);
+      if (mask !== null) applyMask(logits, mask);
       let raw = logits;
       if (sampling.logprobs !== null && processors.length > 0) {
         rawLogits.set(logits);
@@ -156,6 +158,21 @@ function createCollector(
   };
 }
 
+/** Forbids the tokens whose bit is not set: bit i of word w is token 32 w + i. */
+function applyMask(logits: Float32Array, mask: Int32Array): void {
+  for (const [w, word] of mask.entries()) {
+    if (word === -1) continue;
+    const begin = w * 32;
+    const end = Math.min(begin + 32, logits.length);
+    if (word === 0) logits.fill(Number.NEGATIVE_INFINITY, begin, end);
+    else {
+      for (let id = begin; id < end; id++) {
+        if (((word >>> (id - begin)) & 1) === 0) logits[id] = Number.NEGATIVE_INFINITY;
+      }
+    }
+  }
+}
+
 /** A NaN would otherwise surface as an arbitrary token. */
 function checkFinite(logits: Float32Array): void {
   for (let i = 0; i < logits.length; i++) {
@@ -172,6 +189,6 @@ function checkFinite(logits: Float32Array): void {
 function nothingAllowed(): UcmError {
   return new UcmError(
     "UCM_ERR_INVALID_REQUEST",
-    "No token can be generated: allowed_token_ids, bad_words, logit_bias and min_tokens together forbid every one. Allow a token that does not end the sequence, or lower min_tokens.",
+    "No token can be generated: structured outputs, allowed_token_ids, bad_words, logit_bias and min_tokens together forbid every one. Allow a token that does not end the sequence, or lower min_tokens.",
   );
 }

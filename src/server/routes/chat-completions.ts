@@ -65,6 +65,7 @@ async function startRun(
     cacheSalt: body.cache_salt ?? null,
     detokenize: true,
   };
+  await context.engine.prepare(request.sampling);
   return new GenerationRun(context.engine, [request], signal);
 }
 

@@ -37,7 +37,7 @@ export function registerCompletions(app: FastifyInstance, context: RouteContext)
       maxOutputTokens: body.sampling.max_tokens ?? 1,
     };
     const prompts = await encodePrompts(context, body.prompts, encodeOptions, signal);
-    const run = startRun(context, id, body, prompts, signal);
+    const run = await startRun(context, id, body, prompts, signal);
     const answer = new CompletionAnswer(context, head, body, prompts, run);
     if (!body.stream) return answer.whole();
     return replyWithEvents(reply, answer.parts(), (error) =>
@@ -46,13 +46,13 @@ export function registerCompletions(app: FastifyInstance, context: RouteContext)
   });
 }
 
-function startRun(
+async function startRun(
   context: RouteContext,
   id: string,
   body: CompletionRequest,
   prompts: readonly EncodedPrompt[],
   signal: AbortSignal,
-): GenerationRun {
+): Promise<GenerationRun> {
   const requests = prompts.map(({ tokenIds }, promptIndex) => ({
     requestId: `${id}-${promptIndex}`,
     promptTokenIds: tokenIds,
@@ -66,6 +66,7 @@ function startRun(
     cacheSalt: body.cache_salt ?? null,
     detokenize: context.tokenizer !== null,
   }));
+  await context.engine.prepare(requests[0]!.sampling);
   return new GenerationRun(context.engine, requests, signal);
 }
 

@@ -52,7 +52,7 @@ export class ByteTokenizer implements Tokenizer {
     };
   }
 
-  bytesOf(tokenId: number, skipSpecialTokens: boolean): Buffer {
+  bytesOf(tokenId: number, skipSpecialTokens = false): Buffer {
     if (tokenId < 0 || tokenId >= this.vocabSize) throw new RangeError(`no token ${tokenId}`);
     if (tokenId < NUM_BYTES) return Buffer.from([tokenId]);
     if (tokenId === this.eosTokenId) return Buffer.from(skipSpecialTokens ? "" : "<eos>");

@@ -48,10 +48,14 @@ const config: EngineConfig = {
   parallel: { tensorParallelSize: 1, threads: 1 },
 };
 
+/** Threads run the build: Node does not read TypeScript. */
+export const builtGrammarThread = new URL("../../../dist/grammar/thread.js", import.meta.url);
+
 export interface HarnessSettings {
   options?: Partial<AppOptions>;
   model?: Partial<EngineConfig["model"]>;
   scheduler?: Partial<EngineConfig["scheduler"]>;
+  cache?: Partial<EngineConfig["cache"]>;
   /** False serves token ids only. */
   withTokenizer?: boolean;
 }
@@ -75,12 +79,14 @@ export class Harness {
       ...config,
       model: { ...config.model, ...settings.model },
       scheduler: { ...config.scheduler, ...settings.scheduler },
+      cache: { ...config.cache, ...settings.cache },
     };
     const usedTokenizer = withTokenizer ? tokenizer : null;
     this.engine = new Engine({
       config: served,
       executor: this.executor,
       tokenizer: usedTokenizer,
+      grammarEntry: builtGrammarThread,
     });
     this.app = createApp({
       engine: this.engine,

@@ -1,11 +1,13 @@
 import type { Executor } from "../../../src/engine/index.js";
 import type {
+  FailedSequence,
   LogprobRows,
   NewSequence,
   PromptLogprobs,
   SampledToken,
   StepMessage,
   StepResultMessage,
+  TokenMask,
 } from "../../../src/messages/index.js";
 
 /** What every sequence is answered with unless a test says otherwise: bytes of this, again and again. */
@@ -30,7 +32,10 @@ export class ScriptedExecutor implements Executor {
   readonly seen: NewSequence[] = [];
   readonly #known = new Map<number, KnownSequence>();
 
-  async execute(step: StepMessage): Promise<StepResultMessage> {
+  async execute(
+    step: StepMessage,
+    masks: Promise<TokenMask[]> | null = null,
+  ): Promise<StepResultMessage> {
     if (this.stepMs > 0) await new Promise((resolve) => setTimeout(resolve, this.stepMs));
     if (this.failure !== null) throw this.failure;
     for (const seqId of step.finished) this.#known.delete(seqId);
@@ -38,7 +43,9 @@ export class ScriptedExecutor implements Executor {
       this.seen.push(sequence);
       this.#known.set(sequence.seqId, { ...sequence, generated: 0 });
     }
+    const maskOf = new Map((await masks)?.map((mask) => [mask.seqId, mask]));
     const sampled: SampledToken[] = [];
+    const failed: FailedSequence[] = [];
     const promptLogprobs: PromptLogprobs[] = [];
     for (const { seqId, numComputedTokens, numTokens } of step.scheduled) {
       const sequence = this.#known.get(seqId)!;
@@ -46,7 +53,13 @@ export class ScriptedExecutor implements Executor {
       const scores = scorePrompt(sequence, numComputedTokens, end);
       if (scores !== null) promptLogprobs.push(scores);
       if (end < sequence.promptTokenIds.length + sequence.generated) continue;
-      const tokenId = this.script(sequence.generated++, sequence);
+      const mask = maskOf.get(seqId);
+      if (mask !== undefined && "error" in mask) {
+        failed.push({ seqId, error: mask.error });
+        continue;
+      }
+      const wish = this.script(sequence.generated++, sequence);
+      const tokenId = mask === undefined ? wish : nearestAllowed(wish, mask.mask);
       const width = sequence.sampling.logprobs;
       sampled.push({
         seqId,
@@ -58,11 +71,20 @@ export class ScriptedExecutor implements Executor {
       type: "stepResult",
       stepId: step.stepId,
       sampled,
-      failed: [],
+      failed,
       promptLogprobs,
       durationMs: 0,
     };
   }
+}
+
+/** The wished token when the mask allows it, else the next allowed one after it. */
+function nearestAllowed(wish: number, mask: Int32Array): number {
+  const size = mask.length * 32;
+  const order = Array.from({ length: size }, (_, i) => (wish + i) % size);
+  const allowed = order.find((id) => ((mask[id >> 5]! >>> (id & 31)) & 1) === 1);
+  if (allowed === undefined) throw new Error("The mask allows nothing");
+  return allowed;
 }
 
 function scorePrompt(sequence: KnownSequence, start: number, end: number): PromptLogprobs | null {

@@ -1,0 +1,155 @@
+import type {
+  CompiledGrammar,
+  Grammar,
+  GrammarCompiler,
+  GrammarMatcher,
+} from "@mlc-ai/web-xgrammar";
+import type { GrammarSpec } from "../messages/index.js";
+import type { GrammarVocabulary, NamedGrammar } from "./protocol.js";
+import { loadXGrammar, type XGrammar } from "./xgrammar.js";
+
+/** What the library takes for no indentation. */
+const ONE_LINE = -1;
+
+/** Compiled grammars kept for requests to come. */
+const KEPT_GRAMMARS = 64;
+
+interface Session {
+  matcher: GrammarMatcher;
+  /** The stop token came: nothing but it may follow. */
+  isOver: boolean;
+}
+
+/** Grammars compiled for one vocabulary, and the sequences that follow them. Lives in a thread. */
+export class GrammarHost {
+  readonly #xgrammar: XGrammar;
+  readonly #compiler: GrammarCompiler;
+  /** int32 [ceil(vocab / 32)]: the stop tokens alone. */
+  readonly #stopMask: Int32Array;
+  /** Least recently used first. */
+  readonly #compiled = new Map<string, CompiledGrammar>();
+  readonly #sessions = new Map<number, Session>();
+
+  private constructor(
+    xgrammar: XGrammar,
+    compiler: GrammarCompiler,
+    { vocabSize, stopTokenIds }: GrammarVocabulary,
+  ) {
+    this.#xgrammar = xgrammar;
+    this.#compiler = compiler;
+    this.#stopMask = new Int32Array(Math.ceil(vocabSize / 32));
+    for (const id of stopTokenIds) this.#stopMask[id >> 5]! |= 1 << (id & 31);
+  }
+
+  static async create(vocabulary: GrammarVocabulary): Promise<GrammarHost> {
+    const { tokens, vocabSize, stopTokenIds } = vocabulary;
+    const xgrammar = loadXGrammar();
+    const { TokenizerInfo, GrammarCompiler } = xgrammar.library;
+    const info = await TokenizerInfo.createTokenizerInfo(
+      [...tokens],
+      "byte_level",
+      false,
+      vocabSize,
+      [...stopTokenIds],
+    );
+    const compiler = await GrammarCompiler.createGrammarCompiler(info, false);
+    return new GrammarHost(xgrammar, compiler, vocabulary);
+  }
+
+  /** @throws Error that says in words what is wrong with the grammar. */
+  async compile({ key, spec }: NamedGrammar): Promise<CompiledGrammar> {
+    const known = this.#compiled.get(key);
+    if (known !== undefined) {
+      this.#compiled.delete(key);
+      this.#compiled.set(key, known);
+      return known;
+    }
+    const compiled = await this.#explain(async () => {
+      const grammar = await this.#parse(spec);
+      try {
+        return await this.#compiler.compileGrammar(grammar);
+      } finally {
+        grammar.dispose();
+      }
+    });
+    this.#compiled.set(key, compiled);
+    if (this.#compiled.size > KEPT_GRAMMARS) this.#forgetOldest();
+    return compiled;
+  }
+
+  /** The mask of the first token. */
+  async open(seqId: number, grammar: NamedGrammar): Promise<Int32Array> {
+    const compiled = await this.compile(grammar);
+    const matcher = await this.#explain(() =>
+      this.#xgrammar.library.GrammarMatcher.createGrammarMatcher(compiled),
+    );
+    this.#sessions.set(seqId, { matcher, isOver: false });
+    return this.#explain(() => matcher.getNextTokenBitmask());
+  }
+
+  /** The mask of the token after `tokenId`; null for a sequence that is closed. */
+  async advance(seqId: number, tokenId: number): Promise<Int32Array | null> {
+    const session = this.#sessions.get(seqId);
+    if (session === undefined) return null;
+    const { matcher } = session;
+    if (!session.isOver) {
+      if (!matcher.acceptToken(tokenId)) {
+        throw new Error(`token ${tokenId} does not fit the grammar`);
+      }
+      session.isOver = matcher.isTerminated();
+    }
+    return session.isOver
+      ? this.#stopMask.slice()
+      : this.#explain(() => matcher.getNextTokenBitmask());
+  }
+
+  close(seqId: number): void {
+    this.#sessions.get(seqId)?.matcher.dispose();
+    this.#sessions.delete(seqId);
+  }
+
+  #parse(spec: GrammarSpec): Promise<Grammar> {
+    const { Grammar } = this.#xgrammar.library;
+    switch (spec.kind) {
+      case "json":
+        return Grammar.fromJSONSchema(spec.schema, spec.anyWhitespace, ONE_LINE);
+      case "json_object":
+        return Grammar.fromJSONSchema('{"type": "object"}', true);
+      case "regex":
+        return Grammar.fromStructuralTag({ type: "regex", pattern: spec.pattern });
+      case "choice":
+        return Grammar.fromEBNF(`root ::= ${spec.choices.map(quoteLiteral).join(" | ")}`);
+      case "grammar":
+        return Grammar.fromEBNF(spec.ebnf);
+      case "structural_tag":
+        return Grammar.fromStructuralTag(spec.tag);
+    }
+  }
+
+  /** Runs library code; an abort becomes an Error with the reason that the library wrote. */
+  async #explain<T>(run: () => Promise<T>): Promise<T> {
+    this.#xgrammar.takeComplaints();
+    try {
+      return await run();
+    } catch (cause) {
+      const fatal = this.#xgrammar.takeComplaints().find((line) => line.startsWith("[FATAL]"));
+      const reason = fatal?.replace(/^\[FATAL\] \S+:\d+: /, "").replace(/^Check failed: .*?: /, "");
+      throw new Error(reason ?? (cause instanceof Error ? cause.message : String(cause)), {
+        cause,
+      });
+    }
+  }
+
+  #forgetOldest(): void {
+    const [key, compiled] = this.#compiled.entries().next().value!;
+    this.#compiled.delete(key);
+    compiled.dispose();
+  }
+}
+
+/** A string of EBNF that stands for itself: JSON's escapes but two, which are written as numbers. */
+function quoteLiteral(text: string): string {
+  return JSON.stringify(text).replace(/\\[\\bf]/g, (pair) => numericEscapes[pair] ?? pair);
+}
+
+const numericEscapes: Record<string, string> = { "\\b": "\\u0008", "\\f": "\\u000C" };
