@@ -2,6 +2,8 @@ import { Command, CommanderError } from "commander";
 import { nearestName } from "../config/index.js";
 import { toUcmError, UcmError } from "../errors/index.js";
 import { isDebugEnabled } from "../log/index.js";
+import { runChat } from "./client/chat.js";
+import { runComplete } from "./client/complete.js";
 import { runCollectEnv } from "./collect-env.js";
 import { readCommandLine } from "./command-flags.js";
 import { renderHelp } from "./command-help.js";
@@ -16,6 +18,8 @@ import { runServe } from "./serve.js";
 const runners: { [C in CommandName]: (invocation: Invocation<C>) => Promise<number> } = {
   serve: runServe,
   offline: runOffline,
+  chat: runChat,
+  complete: runComplete,
   config: runConfig,
   "collect-env": runCollectEnv,
 };

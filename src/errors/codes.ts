@@ -29,6 +29,8 @@ export const errorCodes = {
   UCM_ERR_WORKER: { exitCode: 1, httpStatus: 503, type: "ServiceUnavailable" },
   UCM_ERR_TIMEOUT: { exitCode: 1, httpStatus: 503, type: "ServiceUnavailable" },
   UCM_ERR_KV_LOAD: { exitCode: 1, httpStatus: 500, type: "InternalServerError" },
+  /** A server that a client command asks, or the hub, refuses, breaks off or is not there. */
+  UCM_ERR_REMOTE: { exitCode: 1, httpStatus: 502, type: "BadGateway" },
   UCM_ERR_INTERNAL: { exitCode: 1, httpStatus: 500, type: "InternalServerError" },
 } as const satisfies Record<string, ErrorKind>;
 

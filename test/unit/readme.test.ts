@@ -1,6 +1,13 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { type FlagSpec, flagGroups, flagTable } from "../../src/cli/flags/index.js";
+import {
+  type CommandName,
+  commandInfos,
+  type FlagSpec,
+  flagGroups,
+  flagTable,
+  ownFlagsOf,
+} from "../../src/cli/flags/index.js";
 
 const path = new URL("../../README.md", import.meta.url).pathname;
 const markers = /(<!-- flags: [^>]*-->\n)[\s\S]*(<!-- flags end -->)/;
@@ -12,7 +19,9 @@ function row([name, spec]: [string, FlagSpec]): string {
   const cells = [
     names.map((flag) => `\`${flag}\``).join(" "),
     type,
-    spec.default === null ? "" : `\`${JSON.stringify(spec.default)}\``,
+    spec.default === null
+      ? ""
+      : `\`${spec.default === Infinity ? "inf" : JSON.stringify(spec.default)}\``,
     notes,
   ];
   return `| ${cells.map((cell) => cell.replace(/\|/g, "\\|").replace(/\s+/g, " ")).join(" | ")} |`;
@@ -35,9 +44,17 @@ function flagDocs(): string {
       "meaning",
     ),
   );
+  const commands = Object.keys(commandInfos) as CommandName[];
   return [
     "\n",
     ...groups,
+    ...commands.map((name) =>
+      table(
+        `\`ucm ${name}\` alone`,
+        Object.entries(ownFlagsOf(name)).filter(([, spec]) => spec.status.kind === "implemented"),
+        "meaning",
+      ),
+    ),
     table(
       "Accepted with a warning, as ignoring them changes no result",
       of("accepted"),

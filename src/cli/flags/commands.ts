@@ -19,6 +19,8 @@ export const commandInfos: Record<CommandName, CommandInfo> = {
     summary: "Run prompts through a model and print or save the answers.",
     positional: { ...model, help: `${model.help} Default: the bundled ucm-demo.` },
   },
+  chat: { summary: "Talk to a model on a running server.", positional: null },
+  complete: { summary: "Let a model on a running server continue a prompt.", positional: null },
   config: {
     summary: "Print the configuration of `ucm serve` and where each value came from.",
     positional: { ...model, metavar: "model_tag" },

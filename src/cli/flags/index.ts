@@ -1,5 +1,6 @@
 import { acceptedFlags } from "./accepted.js";
 import { acceptedServerFlags } from "./accepted-server.js";
+import { chatFlags, completeFlags } from "./client.js";
 import { engineFlags } from "./engine.js";
 import { frontendFlags } from "./frontend.js";
 import { modelFlags } from "./model.js";
@@ -36,6 +37,8 @@ export const flagTable: FlagTable = {
 
 /** Further flags of single commands. */
 const ownFlags = {
+  chat: chatFlags,
+  complete: completeFlags,
   config: configFlags,
 } as const satisfies Partial<Record<CommandName, FlagTable>>;
 

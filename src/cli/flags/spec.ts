@@ -4,7 +4,7 @@ export const engineCommands = ["serve", "offline"] as const;
 export type EngineCommandName = (typeof engineCommands)[number];
 
 /** The commands that take flags; two words are a command of a group. */
-export type CommandName = EngineCommandName | "config" | "collect-env";
+export type CommandName = EngineCommandName | "config" | "collect-env" | "chat" | "complete";
 
 /** Help groups, in the order in which help lists them; vLLM's names plus our own two. */
 export const flagGroups = {
