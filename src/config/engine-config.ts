@@ -52,5 +52,9 @@ export interface EngineConfig {
     readonly tensorParallelSize: number;
     /** Compute threads per worker. */
     readonly threads: number;
+    /** Of each rank the cores that it stays on, no core twice; empty where workers are not pinned. */
+    readonly cores: readonly (readonly number[])[];
+    /** Silence of a worker after which it counts as hung. */
+    readonly workerTimeoutMs: number;
   };
 }

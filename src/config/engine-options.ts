@@ -34,5 +34,8 @@ export interface EngineOptions {
   maxNumQueuedReqs: number;
   tensorParallelSize: number;
   cpuCoresPerWorker: number | null;
+  device: "auto" | "cpu" | "cuda";
+  /** Seconds. */
+  workerTimeout: number;
   kvTransferConfig: Record<string, unknown> | null;
 }

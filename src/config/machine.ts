@@ -1,9 +1,14 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism, freemem, totalmem } from "node:os";
 
 /** What the machine, or the container, has left for a model. */
 export interface Machine {
   availableBytes: number;
   cores: number;
+  /** Numbers of the cores that this process may run on. */
+  coreIds: readonly number[];
+  /** Names of the NVIDIA GPUs that the driver tells of. */
+  gpus: readonly string[];
 }
 
 /** Memory is the smaller of MemAvailable and what the cgroup's limit leaves. */
@@ -11,5 +16,37 @@ export function inspectMachine(): Machine {
   const limit = process.constrainedMemory() ?? 0;
   const isLimited = limit > 0 && limit < totalmem();
   const room = isLimited ? (process.availableMemory?.() ?? limit) : Number.POSITIVE_INFINITY;
-  return { availableBytes: Math.min(freemem(), room), cores: availableParallelism() };
+  return {
+    availableBytes: Math.min(freemem(), room),
+    cores: availableParallelism(),
+    coreIds: allowedCores(),
+    gpus: listGpus(),
+  };
+}
+
+/** Of a list such as `0-3,8`; none where the system does not tell. */
+function allowedCores(): number[] {
+  try {
+    const status = readFileSync("/proc/self/status", "utf8");
+    const list = /^Cpus_allowed_list:\s*(\S+)$/m.exec(status)?.[1] ?? "";
+    return list.split(",").flatMap((range) => {
+      const [first = 0, last = first] = range.split("-").map(Number);
+      return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+    });
+  } catch {
+    return [];
+  }
+}
+
+/** By the driver's files, which need neither its library nor its tools. */
+function listGpus(): string[] {
+  const folder = "/proc/driver/nvidia/gpus";
+  try {
+    return readdirSync(folder).map((gpu) => {
+      const information = readFileSync(`${folder}/${gpu}/information`, "utf8");
+      return /^Model:\s*(.*)$/m.exec(information)?.[1] ?? gpu;
+    });
+  } catch {
+    return [];
+  }
 }

@@ -3,6 +3,7 @@ import { log } from "../log/index.js";
 import type { KvDtype, StoreConfig, WeightDtype } from "../messages/index.js";
 import { loadModelConfig } from "../model/hf-config.js";
 import type { ModelConfig } from "../model/model-config.js";
+import { type Shard, shardConfig } from "../model/shard.js";
 import { estimateWeightBytes } from "../model/weight-size.js";
 import { type BatchLimits, resolveBatchLimits } from "./batch-limits.js";
 import { FIT_MEMORY, resolveMaxModelLen } from "./context-length.js";
@@ -19,6 +20,7 @@ import {
 import { parseKvTransferConfig } from "./kv-transfer-config.js";
 import { inspectMachine, type Machine } from "./machine.js";
 import { resolveFolder } from "./model-folder.js";
+import { resolveParallel } from "./parallel.js";
 import { resolvePrefixCaching } from "./prefix-caching.js";
 import { resolveStore } from "./store-config.js";
 
@@ -38,15 +40,20 @@ export function resolveEngineConfig(
 ): EngineConfig {
   const path = resolveFolder("model", options.model);
   const model = loadModelConfig(path, options.hfOverrides);
+  const parallel = resolveParallel(options, model, machine);
   log.info(`Resolved architecture: ${model.architecture}`);
   const maxModelLen = resolveMaxModelLen(options.maxModelLen, model.maxPositionEmbeddings, env);
   const limits = resolveBatchLimits(options, maxModelLen);
   const prefixCaching = resolvePrefixCaching(options, env);
   const kvDtype = resolveKvDtype(options, model);
-  warnOfUnusedParts(options);
-  const store = openStore(options, model, kvDtype);
+  const store = openStore(
+    options,
+    shardConfig(model, shardOf(parallel.tensorParallelSize)),
+    kvDtype,
+  );
   const storeBytes = store?.memoryBytes ?? 0;
-  const size = sizeCache(options, model, limits, { maxModelLen, kvDtype, machine, storeBytes });
+  const given = { maxModelLen, kvDtype, machine, storeBytes };
+  const size = sizeCache(options, model, parallel.tensorParallelSize, limits, given);
   logSizes(size, limits, options.blockSize);
   return deepFreeze({
     model: { ...describeModel(options, path, model), maxModelLen: size.maxModelLen },
@@ -64,10 +71,7 @@ export function resolveEngineConfig(
       policy: options.schedulingPolicy,
       maxNumQueuedRequests: options.maxNumQueuedReqs,
     },
-    parallel: {
-      tensorParallelSize: 1,
-      threads: options.cpuCoresPerWorker ?? machine.cores,
-    },
+    parallel,
   });
 }
 
@@ -116,9 +120,16 @@ function resolveKvDtype(options: EngineOptions, model: ModelConfig): KvDtype {
   return dtype === "auto" ? model.dtype : dtype;
 }
 
+/** The greatest part of a model among so many workers. */
+function shardOf(worldSize: number): Shard {
+  return { rank: 0, worldSize };
+}
+
+/** Of the cache of one worker; they share the memory evenly. */
 function sizeCache(
   options: EngineOptions,
   model: ModelConfig,
+  worldSize: number,
   limits: BatchLimits,
   given: { maxModelLen: number; kvDtype: KvDtype; machine: Machine; storeBytes: number },
 ): KvSize {
@@ -129,16 +140,16 @@ function sizeCache(
       `argument --gpu-memory-utilization: invalid value: must be above 0 and at most 1, got ${share}`,
     );
   }
-  const weightBytes = estimateWeightBytes(model, options.quantization);
+  const local = shardConfig(model, shardOf(worldSize));
   const availableBytes =
-    given.machine.availableBytes * share -
-    weightBytes -
-    estimateActivationBytes(model, limits) -
+    (given.machine.availableBytes * share) / worldSize -
+    estimateWeightBytes(model, options.quantization, shardOf(worldSize)) -
+    estimateActivationBytes(local, limits) -
     given.storeBytes;
   log.info(`Available KV cache memory: ${toGib(Math.max(0, availableBytes))} GiB`);
   return sizeKvCache({
     blockSize: options.blockSize,
-    bytesPerBlock: bytesPerBlock(model, options.blockSize, given.kvDtype),
+    bytesPerBlock: bytesPerBlock(local, options.blockSize, given.kvDtype),
     maxModelLen: given.maxModelLen,
     maxNumSeqs: limits.maxNumSeqs,
     shrinkToFit: options.maxModelLen === FIT_MEMORY,
@@ -164,15 +175,6 @@ function openStore(
   const memory = store.memoryBytes > 0 ? [`${toGib(store.memoryBytes)} GiB of memory`] : [];
   log.info(`KV cache store ${store.name}: ${[...memory, ...store.backends].join(", ")}`);
   return store;
-}
-
-/** What was asked for and changes speed or memory alone, but is not done by this version. */
-function warnOfUnusedParts(options: EngineOptions): void {
-  if (options.tensorParallelSize > 1) {
-    log.warning(
-      `--tensor-parallel-size ${options.tensorParallelSize}: this version starts one worker, which computes all of every layer. Results are the same.`,
-    );
-  }
 }
 
 function logSizes(size: KvSize, limits: BatchLimits, blockSize: number): void {

@@ -5,6 +5,7 @@ import { UcmError } from "../errors/index.js";
 import { mergeRankNews, noPartialNews } from "../kvcache/index.js";
 import type { ProgressMessage, ReadyMessage } from "../messages/index.js";
 import { planWorkers } from "./plan.js";
+import { SharedFile } from "./shared-file.js";
 import { WorkerChannel, type WorkerTimeouts } from "./worker-channel.js";
 import type { StopPatience } from "./worker-process.js";
 
@@ -47,9 +48,10 @@ export async function launchWorkers(
   const timeouts = { ...timeoutsOf(env), ...options.timeouts };
   const exit = createExitNotice();
   const plan = planWorkers(config, env);
+  const shared = new SharedFile();
   const channels = plan.map(
     (spec) =>
-      new WorkerChannel(spec, entry, timeouts, {
+      new WorkerChannel(spec, entry, shared.descriptor, timeouts, {
         onProgress: (message) => spec.config.rank === 0 && options.onProgress?.(message),
         onDeath: exit.notify,
       }),

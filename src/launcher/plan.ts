@@ -23,6 +23,9 @@ const secretVariables = /_API_KEY$/;
  */
 const HUGE_PAGES = "glibc.malloc.hugetlb=1";
 
+/** Time that a rank with cores of its own spins for the others: longer than a layer's imbalance. */
+const RANK_SPIN_MICROS = 100;
+
 /** One worker per tensor-parallel rank. Pure. */
 export function planWorkers(config: EngineConfig, env: NodeJS.ProcessEnv): WorkerSpec[] {
   const worldSize = config.parallel.tensorParallelSize;
@@ -50,6 +53,9 @@ function workerConfig(config: EngineConfig, rank: number, worldSize: number): Wo
     threads: parallel.threads,
     rank,
     worldSize,
+    cores: parallel.cores[rank] ?? [],
+    rankTimeoutMs: parallel.workerTimeoutMs,
+    rankSpinMicros: parallel.cores.length > 0 ? RANK_SPIN_MICROS : 0,
     seed: model.seed,
     store: config.store,
   };

@@ -47,13 +47,14 @@ export class WorkerChannel {
   constructor(
     spec: WorkerSpec,
     entry: string,
+    sharedDescriptor: number,
     timeouts: WorkerTimeouts,
     handlers: { onProgress(message: ProgressMessage): void; onDeath(error: UcmError): void },
   ) {
     this.#timeouts = timeouts;
     this.#onProgress = handlers.onProgress;
     this.#onDeath = handlers.onDeath;
-    this.#process = new WorkerProcess(spec, entry, {
+    this.#process = new WorkerProcess(spec, entry, sharedDescriptor, {
       onMessage: (message) => this.#receive(message),
       onEnd: (error) => this.#end(error),
     });

@@ -4,7 +4,7 @@ import type { Readable } from "node:stream";
 import { execaNode } from "execa";
 import { UcmError } from "../errors/index.js";
 import { writeChildLine } from "../log/index.js";
-import type { FromWorker, ToWorker } from "../messages/index.js";
+import { type FromWorker, PARENT_PID_VARIABLE, type ToWorker } from "../messages/index.js";
 import type { WorkerSpec } from "./plan.js";
 
 /** Lines of standard error kept to explain a death. */
@@ -22,11 +22,12 @@ const defaultPatience: StopPatience = { messageMs: 5_000, signalMs: 2_000 };
 
 type Subprocess = ReturnType<typeof spawn>;
 
-function spawn(entry: string, env: Record<string, string>) {
+function spawn(entry: string, env: Record<string, string>, sharedDescriptor: number) {
   return execaNode(entry, [], {
-    env,
+    env: { ...env, [PARENT_PID_VARIABLE]: String(process.pid) },
     extendEnv: false,
-    stdin: "ignore",
+    // At SHARED_DESCRIPTOR. Any descriptor is taken; execa's types know those up to 9.
+    stdio: ["ignore", "pipe", "pipe", sharedDescriptor as 9],
     ipc: true,
     serialization: "advanced",
     buffer: false,
@@ -51,10 +52,11 @@ export class WorkerProcess {
   constructor(
     spec: WorkerSpec,
     entry: string,
+    sharedDescriptor: number,
     handlers: { onMessage(message: FromWorker): void; onEnd(error: UcmError | null): void },
   ) {
     this.spec = spec;
-    this.#child = spawn(entry, spec.env);
+    this.#child = spawn(entry, spec.env, sharedDescriptor);
     const drained = [
       this.#passOn(this.#child.stdout, () => {}),
       this.#passOn(this.#child.stderr, (line) => {

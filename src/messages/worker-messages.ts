@@ -9,6 +9,12 @@ export type KvDtype = "float32" | "bfloat16" | "float16";
 export type WeightDtype = "auto" | "float32" | "bfloat16" | "float16";
 export type Quantization = "int8" | "int4" | null;
 
+/** Where a worker inherits the file that it shares with the other ranks and its watcher. */
+export const SHARED_DESCRIPTOR = 3;
+
+/** Environment variable that names the process without which a worker has no business. */
+export const PARENT_PID_VARIABLE = "UCM_PARENT_PID";
+
 /** All that a worker needs to load its part of the model: frozen for the worker's life. */
 export interface WorkerConfig {
   /** Folder with config.json and weights. */
@@ -31,6 +37,12 @@ export interface WorkerConfig {
   threads: number;
   rank: number;
   worldSize: number;
+  /** Cores that it stays on; empty for any. */
+  cores: readonly number[];
+  /** Longest wait for the other ranks in one operation. */
+  rankTimeoutMs: number;
+  /** Time to spin for the other ranks before sleeping; 0 where they share cores. */
+  rankSpinMicros: number;
   /** Seed of requests without one. */
   seed: number;
   /** The KV cache store; null for none. */

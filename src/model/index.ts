@@ -2,11 +2,16 @@ export {
   type AttentionStep,
   type DenseModel,
   loadDenseModel,
-  qkvWidth,
 } from "./dense-model.js";
 export { loadModelConfig } from "./hf-config.js";
 export type { ModelConfig, RopeScaling } from "./model-config.js";
 export { ropeSpec } from "./rope.js";
+export {
+  requireShardable,
+  type Shard,
+  shardConfig,
+  vocabShare,
+} from "./shard.js";
 export { embeddingSpec, layerSpec, type TensorSpec } from "./tensor-names.js";
 export { weightFormat } from "./weight-format.js";
 export { estimateWeightBytes } from "./weight-size.js";

@@ -69,7 +69,11 @@ function float32Format(): WeightFormat {
           values.subarray(row * spec.cols, (row + end - begin) * spec.cols),
         );
       });
-      const weight = g.external("float32", [spec.rows, spec.cols], addBuffer(bytesOf(values)));
+      const shape = [spec.rows, spec.cols];
+      // Beside constants in files there can be none in buffers.
+      const weight = source.isInPlace
+        ? g.constant("float32", shape, values)
+        : g.external("float32", shape, addBuffer(bytesOf(values)));
       return { value: g.op("Gemm", [x.value, weight], { transB: 1 }), rowScale: null };
     },
   };

@@ -13,8 +13,13 @@ export interface FileRange {
   length: number;
 }
 
-/** Gives the values of named tensors as fp32, from a checkpoint or made up. */
+/**
+ * Gives the values of named tensors, or of parts of them, as fp32, from a checkpoint or made up. Rows
+ * and columns are those of the part.
+ */
 export interface WeightSource {
+  /** Whether sessions may map tensors from files: all of them then, but for parts of columns. */
+  readonly isInPlace: boolean;
   /** Refuses a tensor that is missing or has another shape. UCM_ERR_WEIGHTS. */
   check(spec: TensorSpec): void;
   /** Rows [begin, end) of the first dimension into `out`, fp32, row-major. */
@@ -22,16 +27,22 @@ export interface WeightSource {
   /** out[i, :] = tensor[ids[i], :] as fp32; the embedding lookup. */
   gather(spec: TensorSpec, ids: Int32Array, out: Float32Array): void;
   /**
-   * Where a session can map the tensor's fp32 values from, or null. All tensors of a source are in
-   * place or none is, as ONNX Runtime takes a graph's constants from files or from buffers.
+   * Where a session can map the fp32 values from; null for a part of columns, and where the source is
+   * not in place. ONNX Runtime takes a graph's external constants from files or from buffers.
    */
   rangeInPlace(spec: TensorSpec): FileRange | null;
   dispose(): void;
 }
 
 /** The row width of a matrix, 1 for a vector. */
-function widthOf(spec: TensorSpec): number {
-  return spec.shape.length === 1 ? 1 : spec.shape[1]!;
+function widthOf(shape: readonly number[]): number {
+  return shape.length === 1 ? 1 : shape[1]!;
+}
+
+/** A tensor's part in the terms of the whole. */
+function placeOf({ shape, whole }: TensorSpec) {
+  const { row, col } = whole ?? { row: 0, col: 0 };
+  return { row, col, width: widthOf(shape), wholeWidth: widthOf(whole?.shape ?? shape) };
 }
 
 /**
@@ -47,25 +58,28 @@ export function openCheckpoint(
   const mappings = new Map<string, FileMapping>();
   const find = (spec: TensorSpec): StoredTensor => {
     const tensor = tensors.get(spec.name);
+    const shape = spec.whole?.shape ?? spec.shape;
     if (tensor === undefined) {
       throw weightsError(
-        `${folder}: tensor '${spec.name}' [${spec.shape.join(", ")}] is missing from the weights.`,
+        `${folder}: tensor '${spec.name}' [${shape.join(", ")}] is missing from the weights.`,
       );
     }
-    if (tensor.shape.join() !== spec.shape.join()) {
+    if (tensor.shape.join() !== shape.join()) {
       throw weightsError(
-        `${folder}: tensor '${spec.name}' has shape [${tensor.shape.join(", ")}]; config.json asks for [${spec.shape.join(", ")}].`,
+        `${folder}: tensor '${spec.name}' has shape [${tensor.shape.join(", ")}]; config.json asks for [${shape.join(", ")}].`,
       );
     }
     return tensor;
   };
-  const mapped = (tensor: StoredTensor) => {
+  /** The place of an element of the tensor. */
+  const mapped = (tensor: StoredTensor, element: number) => {
     let mapping = mappings.get(tensor.path);
     if (mapping === undefined) {
       mapping = native.openMapping(tensor.path);
       mappings.set(tensor.path, mapping);
     }
-    return { mapping, byteOffset: tensor.byteOffset, dtype: tensor.dtype };
+    const byteOffset = tensor.byteOffset + element * elementBytes(tensor);
+    return { mapping, byteOffset, dtype: tensor.dtype };
   };
   const roundsTo = (tensor: StoredTensor): FloatDtype | null =>
     dtype === "auto" || dtype === "float32" || dtype === tensor.dtype ? null : dtype;
@@ -81,31 +95,48 @@ export function openCheckpoint(
   );
 
   return {
+    isInPlace,
     check: (spec) => void find(spec),
     readRows(spec, begin, end, out) {
       const tensor = find(spec);
-      const width = widthOf(spec);
-      const elementBytes = tensor.dtype === "float32" ? 4 : 2;
-      const place = mapped(tensor);
-      place.byteOffset += begin * width * elementBytes;
-      native.convertToFloat32(place, (end - begin) * width, out);
+      const { row, col, width, wholeWidth } = placeOf(spec);
+      const first = (row + begin) * wholeWidth + col;
+      if (width === wholeWidth) {
+        native.convertToFloat32(mapped(tensor, first), (end - begin) * width, out);
+      } else {
+        // Row by row, so that nothing but the part is read.
+        for (let i = 0; i < end - begin; i++) {
+          const place = mapped(tensor, first + i * wholeWidth);
+          native.convertToFloat32(place, width, out.subarray(i * width, (i + 1) * width));
+        }
+      }
       finish(tensor, out);
     },
     gather(spec, ids, out) {
       const tensor = find(spec);
-      native.gatherRows(mapped(tensor), spec.shape[0]!, widthOf(spec), ids, out);
+      const { row, width } = placeOf(spec);
+      native.gatherRows(mapped(tensor, row * width), spec.shape[0]!, width, ids, out);
       finish(tensor, out);
     },
     rangeInPlace(spec) {
-      if (!isInPlace) return null;
-      const { path, byteOffset, byteLength } = find(spec);
-      return { location: fromWorkingFolder(path), offset: byteOffset, length: byteLength };
+      const { row, width, wholeWidth } = placeOf(spec);
+      if (!isInPlace || width !== wholeWidth) return null;
+      const tensor = find(spec);
+      return {
+        location: fromWorkingFolder(tensor.path),
+        offset: tensor.byteOffset + row * width * elementBytes(tensor),
+        length: spec.shape.reduce((product, dim) => product * dim, elementBytes(tensor)),
+      };
     },
     dispose() {
       for (const mapping of mappings.values()) mapping.dispose();
       mappings.clear();
     },
   };
+}
+
+function elementBytes({ dtype }: StoredTensor): number {
+  return dtype === "float32" ? 4 : 2;
 }
 
 /**
@@ -126,24 +157,38 @@ const DUMMY_DEVIATION = 0.02;
  */
 export function openDummyWeights(seed: number, native: NativeAddon): WeightSource {
   const seedOf = seedByName(seed);
-  const fillRow = (spec: TensorSpec, row: number, out: Float32Array) => {
+  const fillWhole = (spec: TensorSpec, row: number, out: Float32Array) => {
     if (spec.name.endsWith("norm.weight")) out.fill(1);
     else native.fillRandom(out, seedOf(spec.name) + row, DUMMY_DEVIATION);
   };
+  const fillRow = (spec: TensorSpec, i: number, out: Float32Array) => {
+    const { row, col, width, wholeWidth } = placeOf(spec);
+    if (out.length === wholeWidth) {
+      fillWhole(spec, row + i, out);
+      return;
+    }
+    const whole = new Float32Array(wholeWidth);
+    fillWhole(spec, row + i, whole);
+    out.set(whole.subarray(col, col + width));
+  };
   return {
+    isInPlace: false,
     check: () => undefined,
     readRows(spec, begin, end, out) {
-      const width = widthOf(spec);
-      if (width === 1) {
-        fillRow(spec, begin, out.subarray(0, end - begin));
+      const { row, width } = placeOf(spec);
+      if (spec.shape.length === 1) {
+        // A vector is one draw, of which a part is a piece.
+        const whole = new Float32Array(spec.whole?.shape[0] ?? spec.shape[0]!);
+        fillWhole(spec, 0, whole);
+        out.set(whole.subarray(row + begin, row + end));
         return;
       }
-      for (let row = begin; row < end; row++) {
-        fillRow(spec, row, out.subarray((row - begin) * width, (row - begin + 1) * width));
+      for (let i = begin; i < end; i++) {
+        fillRow(spec, i, out.subarray((i - begin) * width, (i - begin + 1) * width));
       }
     },
     gather(spec, ids, out) {
-      const width = widthOf(spec);
+      const { width } = placeOf(spec);
       ids.forEach((id, i) => {
         fillRow(spec, id, out.subarray(i * width, (i + 1) * width));
       });

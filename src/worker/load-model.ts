@@ -12,16 +12,24 @@ import {
   openCheckpoint,
   openDummyWeights,
   ropeSpec,
+  type Shard,
+  shardConfig,
   type TensorSpec,
+  vocabShare,
   type WeightSource,
   weightFormat,
 } from "../model/index.js";
-import type { KvArena, NativeAddon } from "../native/index.js";
+import type { Communicator, KvArena, NativeAddon } from "../native/index.js";
 
-/** A model ready to run: weights in sessions, KV arena allocated. */
+/** A model, or a rank's part of it, ready to run: weights in sessions, KV arena allocated. */
 export interface LoadedModel {
+  /** Of the whole model. */
   config: ModelConfig;
+  /** The same with the sizes of this rank's part. */
+  local: ModelConfig;
   dense: DenseModel;
+  /** Whether the head's logits arrive here: at rank 0. */
+  hasLogits: boolean;
   arena: KvArena;
   /** Bytes of weights in their run-time form. */
   weightBytes: number;
@@ -35,6 +43,7 @@ export interface LoadedModel {
 export async function loadModel(
   worker: WorkerConfig,
   native: NativeAddon,
+  comm: Communicator | null,
   onProgress: (done: number, total: number) => void,
 ): Promise<LoadedModel> {
   const config = loadModelConfig(worker.modelPath, worker.hfOverrides);
@@ -43,11 +52,14 @@ export async function loadModel(
     worker.loadFormat === "dummy"
       ? openDummyWeights(worker.seed, native)
       : openCheckpoint(worker.modelPath, worker.dtype, native);
-  const embedding = embeddingSpec(config);
-  source.check(embedding);
-  const arena = createArena(config, worker, native);
+  const shard = { rank: worker.rank, worldSize: worker.worldSize };
+  const local = shardConfig(config, shard);
+  const embed = createEmbedding(config, shard, source, comm);
+  const arena = createArena(local, worker, native);
   const dense = await loadDenseModel({
     model: config,
+    shard,
+    comm,
     source,
     format: weightFormat(worker.quantization, native),
     threads: worker.threads,
@@ -57,16 +69,40 @@ export async function loadModel(
   });
   return {
     config,
+    local,
+    hasLogits: shard.rank === 0,
     dense,
     arena,
-    weightBytes: estimateWeightBytes(config, worker.quantization),
+    weightBytes: estimateWeightBytes(config, worker.quantization, shard),
     headNorms: readHeadNorms(config, source),
-    embed: (tokenIds, out) => source.gather(embedding, tokenIds, out),
+    embed,
     async dispose() {
       await dense.dispose();
       arena.dispose();
       source.dispose();
     },
+  };
+}
+
+/** Of a token one rank has the embedding; the others add zeros. */
+function createEmbedding(
+  config: ModelConfig,
+  shard: Shard,
+  source: WeightSource,
+  comm: Communicator | null,
+): LoadedModel["embed"] {
+  const spec = embeddingSpec(config, shard);
+  source.check(spec);
+  if (shard.worldSize === 1) return (tokenIds, out) => source.gather(spec, tokenIds, out);
+  const { begin, end } = vocabShare(config.vocabSize, shard);
+  return (tokenIds, out) => {
+    const isOwn = (id: number) => id >= begin && id < end;
+    const ownIds = tokenIds.map((id) => (isOwn(id) ? id - begin : 0));
+    source.gather(spec, ownIds, out);
+    for (const [row, id] of tokenIds.entries()) {
+      if (!isOwn(id)) out.fill(0, row * config.hiddenSize, (row + 1) * config.hiddenSize);
+    }
+    comm!.allReduceSum(out);
   };
 }
 

@@ -2,12 +2,14 @@ import { toUcmError, UcmError } from "../errors/index.js";
 import {
   type FromWorker,
   type LoadMessage,
+  PARENT_PID_VARIABLE,
   PROTOCOL_VERSION,
+  SHARED_DESCRIPTOR,
   type StepMessage,
   type TokenMask,
   type ToWorker,
 } from "../messages/index.js";
-import { loadNative } from "../native/index.js";
+import { type Communicator, loadNative } from "../native/index.js";
 import { loadModel } from "./load-model.js";
 import { createModelRunner, type ModelRunner } from "./model-runner.js";
 import { openStore } from "./open-store.js";
@@ -19,11 +21,15 @@ import { StoreRunner } from "./store-runner.js";
  * progress and `ready` or `failed`; then steps, one at a time; it ends on `shutdown` or when the
  * parent is gone. `run()` of ONNX Runtime blocks this thread, so nothing else may live here.
  */
+let comm: Communicator | null = null;
 let runner: ModelRunner | null = null;
 let store: StoreRunner | null = null;
 
 /** Called with the masks of the step under way, when it awaits some. */
 let takeMasks: (masks: TokenMask[]) => void = () => undefined;
+
+/** Between two signs of life while no step is computed. */
+const IDLE_SIGN_MS = 200;
 
 function send(message: FromWorker): void {
   process.send?.(message);
@@ -38,14 +44,24 @@ async function load({ version, config }: LoadMessage): Promise<void> {
   }
   const started = performance.now();
   const native = loadNative();
+  // Before any thread is started that computes, as threads inherit the cores.
+  if (config.cores.length > 0) native.pinToCores(Int32Array.from(config.cores));
+  comm = native.createCommunicator({
+    descriptor: SHARED_DESCRIPTOR,
+    rank: config.rank,
+    worldSize: config.worldSize,
+    timeoutMs: config.rankTimeoutMs,
+    spinMicros: config.rankSpinMicros,
+  });
+  setInterval(() => comm?.noteIdle(), IDLE_SIGN_MS).unref();
   native.keepFreedMemory(false);
   process.chdir(config.modelPath);
-  const model = await loadModel(config, native, (done, total) => {
+  const model = await loadModel(config, native, comm, (done, total) => {
     send({ type: "progress", phase: "Loading weights", done, total });
   });
   native.keepFreedMemory(true);
   const sampler = createSampler(native, { vocabSize: model.config.vocabSize, seed: config.seed });
-  runner = createModelRunner(model, sampler, config.blockSize);
+  runner = createModelRunner(model, sampler, config.blockSize, comm);
   if (config.store !== null) {
     store = new StoreRunner(openStore(config.store, config, model, native));
   }
@@ -101,6 +117,17 @@ async function handle(message: ToWorker): Promise<void> {
   }
 }
 
+/** From the start, so that no worker outlives its parent, whatever it is doing. */
+function endWithParent(): void {
+  const parent = Number(process.env[PARENT_PID_VARIABLE]);
+  try {
+    if (parent > 0) loadNative().endWithParent(parent);
+  } catch {
+    // An addon that cannot be loaded is the answer to the load message.
+  }
+}
+
+endWithParent();
 process.on("message", (message: ToWorker) => void handle(message));
 process.on("disconnect", () => void end());
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => undefined);

@@ -7,9 +7,10 @@ import type {
   StepResultMessage,
   TokenMask,
 } from "../messages/index.js";
-import { qkvWidth } from "../model/index.js";
+import type { Communicator } from "../native/index.js";
 import { type Batch, type BatchEntry, layOutBatch } from "./batch.js";
 import type { LoadedModel } from "./load-model.js";
+import { createRowScorer } from "./row-scorer.js";
 import type { Sampler, SamplerState } from "./sampler.js";
 import { createSequenceTable } from "./sequence-table.js";
 
@@ -19,19 +20,26 @@ export interface ModelRunner {
   step(message: StepMessage, masks?: Promise<TokenMask[]> | null): Promise<StepResultMessage>;
 }
 
-/** Rows that go through the head at once: bounds the logits buffer at 152k vocabularies. */
-const HEAD_ROWS = 32;
+/** Broadcast in the place of a token where none could be chosen. */
+const NO_TOKEN = -1;
 
+/** What ranks without logits say of a sequence that rank 0 failed; rank 0's reply has the reason. */
+const failedElsewhere = new UcmError("UCM_ERR_INTERNAL", "Rank 0 could not choose a token.");
+
+/**
+ * `comm` joins the ranks: all compute the same rows, rank 0 samples and tells the others, whose results
+ * name no tokens. Null for one rank that nobody watches.
+ */
 export function createModelRunner(
   model: LoadedModel,
   sampler: Sampler,
   blockSize: number,
+  comm: Communicator | null = null,
 ): ModelRunner {
-  const { config } = model;
+  const { config, hasLogits } = model;
   const table = createSequenceTable(blockSize, (sequence) => sampler.createState(sequence));
   let hiddenAll = new Float32Array(0);
-  const headRows = new Float32Array(HEAD_ROWS * config.hiddenSize);
-  const logits = new Float32Array(HEAD_ROWS * config.vocabSize);
+  const scoreRows = createRowScorer(model);
 
   async function forward(batch: Batch<SamplerState>): Promise<Float32Array> {
     const length = batch.rows * config.hiddenSize;
@@ -39,28 +47,8 @@ export function createModelRunner(
     const hidden = hiddenAll.subarray(0, length);
     model.embed(batch.tokenIds, hidden);
     model.arena.beginStep(batch.spec);
-    await model.dense.forward(hidden, batch.rows, attendWith(model));
+    await model.dense.forward(hidden, batch.rows, attendWith(model, comm));
     return hidden;
-  }
-
-  /** Head on the given rows of `hidden`, at most HEAD_ROWS at a time; `visit` sees each row's logits. */
-  async function scoreRows(
-    hidden: Float32Array,
-    rows: readonly number[],
-    visit: (index: number, rowLogits: Float32Array) => void,
-  ): Promise<void> {
-    const { hiddenSize, vocabSize } = config;
-    for (let begin = 0; begin < rows.length; begin += HEAD_ROWS) {
-      const part = rows.slice(begin, begin + HEAD_ROWS);
-      for (const [i, row] of part.entries()) {
-        headRows.set(hidden.subarray(row * hiddenSize, (row + 1) * hiddenSize), i * hiddenSize);
-      }
-      const out = logits.subarray(0, part.length * vocabSize);
-      await model.dense.head(headRows.subarray(0, part.length * hiddenSize), part.length, out);
-      for (let i = 0; i < part.length; i++) {
-        visit(begin + i, out.subarray(i * vocabSize, (i + 1) * vocabSize));
-      }
-    }
   }
 
   async function scorePrompt(entry: BatchEntry<SamplerState>, hidden: Float32Array) {
@@ -74,6 +62,7 @@ export function createModelRunner(
     const collected = sampler.promptLogprobs(rows.length, k);
     await scoreRows(hidden, rows, (i, row) => collected.add(row, sequence.tokenIds[first + i]!));
     sequence.promptScored = last;
+    if (!hasLogits) return null;
     return { seqId: sequence.seqId, firstPosition: first, rows: collected.rows() };
   }
 
@@ -82,18 +71,26 @@ export function createModelRunner(
     const due = batch.entries.filter(({ sequence, end }) => end === sequence.length);
     const sampled: SampledToken[] = [];
     const failed: FailedSequence[] = [];
+    const tokenIds = new Int32Array(due.length).fill(NO_TOKEN);
     const lastRows = due.map(({ firstRow, begin, end }) => firstRow + end - begin - 1);
+    const fail = (i: number, error: unknown) =>
+      failed.push({ seqId: due[i]!.sequence.seqId, error: toUcmError(error).toJSON() });
     await scoreRows(hidden, lastRows, (i, row) => {
       const { sequence } = due[i]!;
       try {
         const mask = maskOf(sequence.seqId);
         const { tokenId, logprobs } = sampler.sample(row, sequence.state, mask);
-        table.append(sequence, tokenId);
+        tokenIds[i] = tokenId;
         sampled.push({ seqId: sequence.seqId, tokenId, logprobs });
       } catch (error) {
-        failed.push({ seqId: sequence.seqId, error: toUcmError(error).toJSON() });
+        fail(i, error);
       }
     });
+    comm?.broadcast(tokenIds);
+    for (const [i, tokenId] of tokenIds.entries()) {
+      if (tokenId !== NO_TOKEN) table.append(due[i]!.sequence, tokenId);
+      else if (!hasLogits) fail(i, failedElsewhere);
+    }
     return { sampled, failed };
   }
 
@@ -131,10 +128,10 @@ function masksById(masks: readonly TokenMask[]): (seqId: number) => Int32Array |
 }
 
 /** The native attention of `model` as the dense part calls it. */
-function attendWith({ arena, config, headNorms }: LoadedModel) {
-  const stride = qkvWidth(config);
-  const queryWidth = config.numQueryHeads * config.headDim;
-  const kvWidth = config.numKvHeads * config.headDim;
+function attendWith({ arena, local, headNorms }: LoadedModel, comm: Communicator | null) {
+  const queryWidth = local.numQueryHeads * local.headDim;
+  const kvWidth = local.numKvHeads * local.headDim;
+  const stride = queryWidth + 2 * kvWidth;
   return (layer: number, qkv: Float32Array, attended: Float32Array) => {
     const norms = headNorms[layer]!;
     arena.forward(
@@ -148,9 +145,10 @@ function attendWith({ arena, config, headNorms }: LoadedModel) {
         vStride: stride,
         qNorm: norms.q,
         kNorm: norms.k,
-        normEps: config.rmsNormEps,
+        normEps: local.rmsNormEps,
       },
       attended,
     );
+    comm?.noteProgress();
   };
 }

@@ -57,6 +57,6 @@ export function testEngineConfig(model: Partial<EngineConfig["model"]>): EngineC
       policy: "fcfs",
       maxNumQueuedRequests: 100,
     },
-    parallel: { tensorParallelSize: 1, threads: 2 },
+    parallel: { tensorParallelSize: 1, threads: 2, cores: [], workerTimeoutMs: 60_000 },
   };
 }

@@ -40,12 +40,15 @@ export async function loadRunner(
     threads: 2,
     rank: 0,
     worldSize: 1,
+    cores: [],
+    rankTimeoutMs: 60_000,
+    rankSpinMicros: 0,
     seed: 0,
     store: null,
     ...overrides,
   };
   const native = loadNative();
-  const model = await loadModel(config, native, () => undefined);
+  const model = await loadModel(config, native, null, () => undefined);
   const sampler = createSampler(native, { vocabSize: model.config.vocabSize, seed: config.seed });
   let logits: Float32Array[] = [];
   const recording: Sampler = {
@@ -82,7 +85,7 @@ export interface DrivenSequence {
  * one decode token of every unfinished sequence. Returns what was sampled, by sequence id.
  */
 export async function generateTogether(
-  { runner }: TestRunner,
+  { runner }: Pick<TestRunner, "runner">,
   sequences: readonly DrivenSequence[],
   count: number,
 ): Promise<Map<number, SampledToken[]>> {

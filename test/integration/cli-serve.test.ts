@@ -80,9 +80,8 @@ describe("ucm serve", () => {
     );
     const all = server.output().match(/WARNING .*/g) ?? [];
     const warnings = all.filter((line) => !line.includes("Default sampling parameters"));
-    expect(warnings).toHaveLength(2);
-    expect(warnings[0]).toContain("--tensor-parallel-size 2: this version starts one worker");
-    expect(warnings[1]).toContain("sparse attention (ESA) is not done by this version");
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toContain("sparse attention (ESA) is not done by this version");
     expect(server.output()).toContain("KV cache store UcmNfsStore: ");
     expect(server.output()).toMatch(
       /^\(APIServer pid=\d+\) INFO \d\d-\d\d \d\d:\d\d:\d\d \[\w[\w-]*\.js:\d+\] ucm API server version/,

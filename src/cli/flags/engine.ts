@@ -77,10 +77,21 @@ export const engineFlags = {
     min: 1,
     short: ["-tp"],
   }),
-  "cpu-cores-per-worker": parallel.int(null, "Compute threads per worker. Default: all cores.", {
-    min: 1,
-    max: 1024,
-  }),
+  "cpu-cores-per-worker": parallel.int(
+    null,
+    "Compute threads per worker; several workers are pinned to so many cores each. Default: all cores, shared evenly.",
+    { min: 1, max: 1024 },
+  ),
+  device: parallel.choice(
+    ["auto", "cpu", "cuda"],
+    "auto",
+    "Where the model is computed. auto is cpu; there is no GPU backend.",
+  ),
+  "worker-timeout": parallel.float(
+    60,
+    "Seconds without a sign of life, computing or idle, after which a worker counts as hung and is replaced.",
+    { min: 0.1, max: 86_400, envTwins: { VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS: (text) => text } },
+  ),
   "kv-transfer-config": kv.json(
     null,
     "JSON of the KV connector: external KV cache store and sparse attention.",

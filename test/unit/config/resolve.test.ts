@@ -45,12 +45,14 @@ const defaults: Omit<EngineOptions, "model"> = {
   maxNumQueuedReqs: 1024,
   tensorParallelSize: 1,
   cpuCoresPerWorker: null,
+  device: "auto",
+  workerTimeout: 60,
   kvTransferConfig: null,
   enablePrefixCaching: true,
   prefixCachingHashAlgo: null,
 };
 
-const machine = { availableBytes: 8 * 2 ** 30, cores: 3 };
+const machine = { availableBytes: 8 * 2 ** 30, cores: 3, coreIds: [0, 1, 2], gpus: [] };
 
 const resolve = (options: Partial<EngineOptions> = {}, env: NodeJS.ProcessEnv = {}) =>
   resolveEngineConfig({ ...defaults, model: folder, ...options }, { env, machine });
@@ -85,7 +87,12 @@ describe("resolveEngineConfig", () => {
     });
     expect(config.cache.kvDtype).toBe("float32");
     expect(config.cache.kvBytes).toBe(config.cache.numBlocks * 2 * 2 * 2 * 32 * 16 * 4);
-    expect(config.parallel).toEqual({ tensorParallelSize: 1, threads: 3 });
+    expect(config.parallel).toEqual({
+      tensorParallelSize: 1,
+      threads: 3,
+      cores: [],
+      workerTimeoutMs: 60_000,
+    });
     expect(Object.isFrozen(config)).toBe(true);
     expect(Object.isFrozen(config.model.eosTokenIds)).toBe(true);
   });
@@ -166,9 +173,8 @@ describe("resolveEngineConfig", () => {
     expect(failure({ gpuMemoryUtilization: 1e-9 }).code).toBe("UCM_ERR_MEMORY");
   });
 
-  it("runs one dense worker and says so when more was asked for", () => {
+  it("computes dense attention and says so when more was asked for", () => {
     const config = resolve({
-      tensorParallelSize: 2,
       kvTransferConfig: {
         kv_connector: "UCMConnector",
         kv_role: "kv_both",
@@ -176,10 +182,33 @@ describe("resolveEngineConfig", () => {
       },
     });
     expect(config.store).toMatchObject({ kind: "dram", memoryBytes: 5368709120 });
-    expect(config.parallel.tensorParallelSize).toBe(1);
-    expect(logged()).toContain("--tensor-parallel-size 2");
     expect(logged()).toContain("sparse attention (ESA) is not done by this version");
     expect(logged()).toContain("KV cache store UcmDram: 5.00 GiB of memory");
+  });
+
+  it("gives workers disjoint cores and even shares of the memory", () => {
+    const one = resolve({ gpuMemoryUtilization: 0.01, maxNumSeqs: 256 });
+    const two = resolve({ gpuMemoryUtilization: 0.01, maxNumSeqs: 256, tensorParallelSize: 2 });
+    expect(two.parallel).toMatchObject({ tensorParallelSize: 2, threads: 1, cores: [[0], [1]] });
+    // Of half the KV heads a block takes half the bytes, and what workers need besides is there twice.
+    expect(two.cache.kvBytes / two.cache.numBlocks).toBe(
+      one.cache.kvBytes / one.cache.numBlocks / 2,
+    );
+    expect(two.cache.numBlocks).toBeLessThan(one.cache.numBlocks);
+    expect(resolve({ tensorParallelSize: 2, cpuCoresPerWorker: 2 }).parallel.cores).toEqual([]);
+    expect(logged()).toContain("2 workers of 2 threads share 3 cores: they are not pinned");
+  });
+
+  it("names the sizes that a model can be cut into", () => {
+    const { code, message } = failure({ tensorParallelSize: 3 });
+    expect(code).toBe("UCM_ERR_CONFIG");
+    expect(message).toContain("--tensor-parallel-size 3 does not fit the model");
+    expect(message).toContain("the 2 KV heads. Legal sizes: 1, 2, 4.");
+  });
+
+  it("says what is missing for cuda", () => {
+    const { message } = failure({ device: "cuda" });
+    expect(message).toContain("cuda is not available: this version has no GPU backend (no GPU");
   });
 
   it("checks the KV transfer configuration in vLLM's words", () => {

@@ -51,7 +51,7 @@ export function makeConfig(
       maxNumQueuedRequests: 100,
       ...changes.scheduler,
     },
-    parallel: { tensorParallelSize: 1, threads: 1 },
+    parallel: { tensorParallelSize: 1, threads: 1, cores: [], workerTimeoutMs: 60_000 },
   };
 }
 

@@ -64,13 +64,19 @@ function isAlive(pid: number): boolean {
 describe("planWorkers", () => {
   it("makes one spec per rank, with the decisions of the configuration", () => {
     const config = configFor("good");
-    const specs = planWorkers({ ...config, parallel: { tensorParallelSize: 2, threads: 1 } }, {});
-    expect(specs.map(({ label, config: { rank, worldSize } }) => [label, rank, worldSize])).toEqual(
-      [
-        ["Worker_TP0", 0, 2],
-        ["Worker_TP1", 1, 2],
-      ],
-    );
+    const parallel = {
+      tensorParallelSize: 2,
+      threads: 1,
+      cores: [[0], [3]],
+      workerTimeoutMs: 60_000,
+    };
+    const specs = planWorkers({ ...config, parallel }, {});
+    expect(
+      specs.map(({ label, config: { rank, worldSize, cores } }) => [label, rank, worldSize, cores]),
+    ).toEqual([
+      ["Worker_TP0", 0, 2, [0]],
+      ["Worker_TP1", 1, 2, [3]],
+    ]);
     expect(specs[0]?.config).toMatchObject({ numBlocks: 64, blockSize: 16, threads: 1 });
   });
 

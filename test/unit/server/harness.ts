@@ -45,7 +45,7 @@ const config: EngineConfig = {
     policy: "fcfs",
     maxNumQueuedRequests: 1000,
   },
-  parallel: { tensorParallelSize: 1, threads: 1 },
+  parallel: { tensorParallelSize: 1, threads: 1, cores: [], workerTimeoutMs: 60_000 },
 };
 
 /** Threads run the build: Node does not read TypeScript. */
