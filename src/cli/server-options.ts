@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { UcmError } from "../errors/index.js";
 import { type LogLevel, parseLogLevel } from "../log/index.js";
+import { reasoningParsers, toolParsers } from "../openai/index.js";
 import type { AppOptions } from "../server/index.js";
 import type { Flags } from "./flags/index.js";
 
@@ -26,7 +27,35 @@ export function serverOptions(flags: Flags, version: string, env: NodeJS.Process
     chatTemplate: readChatTemplate(flags.chatTemplate),
     trustRequestChatTemplate: flags.trustRequestChatTemplate,
     defaultChatTemplateKwargs: flags.defaultChatTemplateKwargs,
+    ...parsingOptions(flags),
     ...(keepAlive > 0 ? { keepAliveTimeoutMs: keepAlive * 1000 } : {}),
+  };
+}
+
+/** Tool and reasoning parsers. UCM_ERR_CONFIG, in vLLM's words, for those that do not exist. */
+function parsingOptions(flags: Flags) {
+  const { enableAutoToolChoice, toolCallParser, reasoningParser } = flags;
+  const requireKnown = (kind: string, name: string, known: object) => {
+    if (Object.hasOwn(known, name)) return;
+    const choices = Object.keys(known).join(", ");
+    throw new UcmError(
+      "UCM_ERR_CONFIG",
+      `invalid ${kind} parser: ${name} (chose from { ${choices} })`,
+    );
+  };
+  if (enableAutoToolChoice && toolCallParser === null) {
+    throw new UcmError(
+      "UCM_ERR_CONFIG",
+      "Error: --enable-auto-tool-choice requires --tool-call-parser",
+    );
+  }
+  if (toolCallParser !== null) requireKnown("tool call", toolCallParser, toolParsers);
+  if (reasoningParser) requireKnown("reasoning", reasoningParser, reasoningParsers);
+  return {
+    enableAutoToolChoice,
+    toolCallParser,
+    excludeToolsWhenToolChoiceNone: flags.excludeToolsWhenToolChoiceNone,
+    reasoningParser: reasoningParser || null,
   };
 }
 

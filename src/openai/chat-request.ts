@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { GrammarSpec } from "../messages/index.js";
 import { bool, int, lax, list, Mismatch, object, string } from "./fields.js";
 import { checkDelivery, invalidRequest, refuseUnsupported } from "./request-rules.js";
 import {
@@ -9,6 +10,7 @@ import {
   samplingFields,
 } from "./sampling-fields.js";
 import { grammarFields, readGrammar } from "./structured-outputs.js";
+import { readToolChoice, type ToolChoice, toolFields, toolGrammar } from "./tools.js";
 import { parseBody } from "./validation-error.js";
 
 /** A message as the chat template sees it; other fields pass through. */
@@ -52,6 +54,8 @@ export const templateFields = {
   chat_template: string().nullish(),
   chat_template_kwargs: object().nullish(),
   documents: list(object(), requestLimits.messages).nullish(),
+  reasoning_effort: string().nullish(),
+  ...toolFields,
 };
 
 const chatSchema = z.object({
@@ -62,6 +66,7 @@ const chatSchema = z.object({
   max_completion_tokens: int().nullish(),
   logprobs: bool().nullish(),
   top_logprobs: int().nullish(),
+  include_reasoning: bool().nullish(),
 });
 
 type ChatBody = z.output<typeof chatSchema>;
@@ -73,6 +78,7 @@ export type TemplateRequest = Pick<ChatBody, keyof typeof templateFields>;
 export interface ChatRequest extends ChatBody {
   /** What the engine is to decode by; max_tokens absent means as many as the context leaves. */
   sampling: SamplingFields;
+  toolChoice: ToolChoice;
 }
 
 /**
@@ -99,10 +105,24 @@ export function parseChatRequest(raw: unknown): ChatRequest {
   const sampling = pickSamplingFields(fields);
   const maxTokens = body.max_completion_tokens ?? body.max_tokens;
   if (typeof maxTokens === "number") sampling.max_tokens = maxTokens;
-  const spec = readGrammar(body);
+  const toolChoice = readToolChoice(body);
+  const spec = readChatGrammar(body, toolChoice);
   if (spec !== null) sampling.grammar = { spec, afterTokenId: null };
   if (logprobs) sampling.logprobs = body.top_logprobs ?? 0;
-  return { ...body, sampling };
+  return { ...body, sampling, toolChoice };
+}
+
+/** Calls that must be made bind the output, and so may nothing else. */
+function readChatGrammar(body: ChatBody, toolChoice: ToolChoice): GrammarSpec | null {
+  const asked = readGrammar(body);
+  const ofTools = toolGrammar(toolChoice, body.tools ?? [], body.parallel_tool_calls ?? true);
+  if (asked !== null && ofTools !== null) {
+    throw invalidRequest(
+      "tool_choice that demands a call cannot be combined with structured outputs.",
+      "tool_choice",
+    );
+  }
+  return ofTools ?? asked;
 }
 
 /** Rules between the fields that shape the prompt, in vLLM's words. */

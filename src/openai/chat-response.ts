@@ -5,6 +5,7 @@ import {
   type PromptLogprobsShape,
   type TokenText,
 } from "./logprobs.js";
+import type { ParsedText, ToolCallDelta } from "./parsers/index.js";
 import type { Usage } from "./usage.js";
 
 /** How the choices of a chat request are to be shaped. */
@@ -14,6 +15,7 @@ export interface ChatStyle {
   prefix: string;
   logprobs: boolean;
   returnTokenIds: boolean;
+  includeReasoning: boolean;
   tokenText: TokenText;
 }
 
@@ -22,13 +24,13 @@ export interface ChatChoice {
   index: number;
   message: {
     role: string;
-    content: string;
+    content: string | null;
     refusal: null;
     annotations: null;
     audio: null;
     function_call: null;
-    tool_calls: never[];
-    reasoning: null;
+    tool_calls: ToolCallShape[];
+    reasoning: string | null;
   };
   logprobs: ChatLogprobs | null;
   finish_reason: string | null;
@@ -36,19 +38,37 @@ export interface ChatChoice {
   token_ids: readonly number[] | null;
 }
 
+interface ToolCallShape {
+  id: string;
+  type: "function";
+  function: { name: string; arguments: string };
+}
+
+/** A chat delta, whose text was taken apart. */
+export interface ChatDelta extends ChoiceDelta {
+  parsed: ParsedText;
+}
+
 /** One choice from everything that was generated for it. */
-export function chatChoice(index: number, delta: ChoiceDelta, style: ChatStyle): ChatChoice {
+export function chatChoice(index: number, delta: ChatDelta, style: ChatStyle): ChatChoice {
+  const { reasoning, content, toolCalls } = delta.parsed;
+  const text = style.prefix + content;
+  const hasMore = reasoning !== "" || toolCalls.length > 0;
   return {
     index,
     message: {
       role: style.role,
-      content: style.prefix + delta.text,
+      content: text === "" && hasMore ? null : text,
       refusal: null,
       annotations: null,
       audio: null,
       function_call: null,
-      tool_calls: [],
-      reasoning: null,
+      tool_calls: toolCalls.map(({ id = "", name = "", arguments: text }) => ({
+        id,
+        type: "function",
+        function: { name, arguments: text },
+      })),
+      reasoning: style.includeReasoning && reasoning !== "" ? reasoning : null,
     },
     logprobs: shapeLogprobs(delta, style),
     finish_reason: delta.finishReason,
@@ -100,20 +120,35 @@ export function chatTextChunk(head: ResponseHead, index: number, content: string
 export function chatDeltaChunk(
   head: ResponseHead,
   index: number,
-  delta: ChoiceDelta,
+  delta: ChatDelta,
   style: ChatStyle,
 ) {
   const isLast = delta.finishReason !== null;
   return chunk(head, [
     {
       index,
-      delta: { content: delta.text },
+      delta: shapeDelta(delta.parsed, style),
       logprobs: shapeLogprobs(delta, style),
       finish_reason: delta.finishReason,
       ...(isLast ? { stop_reason: delta.stopReason } : {}),
       token_ids: style.returnTokenIds ? delta.tokenIds : null,
     },
   ]);
+}
+
+function shapeDelta({ reasoning, content, toolCalls }: ParsedText, style: ChatStyle) {
+  const hasReasoning = style.includeReasoning && reasoning !== "";
+  const hasMore = hasReasoning || toolCalls.length > 0;
+  return {
+    ...(hasReasoning ? { reasoning } : {}),
+    ...(content === "" && hasMore ? {} : { content }),
+    ...(toolCalls.length > 0 ? { tool_calls: toolCalls.map(shapeCallDelta) } : {}),
+  };
+}
+
+function shapeCallDelta({ index, id, name, arguments: text }: ToolCallDelta) {
+  if (id === undefined) return { index, function: { arguments: text } };
+  return { index, id, type: "function", function: { name, arguments: text } };
 }
 
 /** The last part of a stream when usage was asked for. */

@@ -1,5 +1,6 @@
 export { type ChatRequest, parseChatRequest, type TemplateRequest } from "./chat-request.js";
 export {
+  type ChatDelta,
   type ChatStyle,
   chatChoice,
   chatDeltaChunk,
@@ -30,6 +31,7 @@ export {
 } from "./error-body.js";
 export { promptLogprobs, type TokenText } from "./logprobs.js";
 export { modelList } from "./model-list.js";
+export * from "./parsers/index.js";
 export { invalidRequest } from "./request-rules.js";
 export { pickSamplingFields, type SamplingFields } from "./sampling-fields.js";
 export { parseDetokenizeRequest, parseTokenizeRequest } from "./tokenize-request.js";

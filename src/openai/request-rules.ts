@@ -33,15 +33,12 @@ const completionRefusals: Record<string, Refusal> = {
   prompt_embeds: always("prompt_embeds is not supported: give the prompt as text or as token ids"),
 };
 
-const noTools = "tool calling is not supported by this server";
+const noFunctions = "functions are not supported: use tools and tool_choice";
 
 const chatRefusals: Record<string, Refusal> = {
   ...commonRefusals,
-  tools: unlessEmpty(`tools cannot be used: ${noTools}`),
-  functions: unlessEmpty(`functions cannot be used: ${noTools}`),
-  tool_choice: (value) =>
-    value === "none" ? null : "When using `tool_choice`, `tools` must be set.",
-  function_call: (value) => (value === "none" ? null : `function_call cannot be used: ${noTools}`),
+  functions: unlessEmpty(noFunctions),
+  function_call: (value) => (value === "none" ? null : noFunctions),
 };
 
 const refusals = { completion: completionRefusals, chat: chatRefusals } as const;

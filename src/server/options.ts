@@ -34,6 +34,14 @@ export interface ServerOptions {
   trustRequestChatTemplate: boolean;
   /** Template variables that requests may override. */
   defaultChatTemplateKwargs: Readonly<Record<string, unknown>>;
+  /** Name of the parser of tool calls that the model makes of its own accord; null finds none. */
+  toolCallParser: string | null;
+  /** Let the model choose whether to call a tool. */
+  enableAutoToolChoice: boolean;
+  /** Do not tell the model of tools that it may not use. */
+  excludeToolsWhenToolChoiceNone: boolean;
+  /** Name of the parser of reasoning; null leaves it in the text. */
+  reasoningParser: string | null;
   /** Largest request body; more is refused with 413. */
   bodyLimitBytes: number;
   /** Silence on an idle connection before it is closed. */
@@ -60,6 +68,10 @@ export const defaultServerOptions: Readonly<Omit<ServerOptions, "version">> = Ob
   chatTemplate: null,
   trustRequestChatTemplate: false,
   defaultChatTemplateKwargs: {},
+  toolCallParser: null,
+  enableAutoToolChoice: false,
+  excludeToolsWhenToolChoiceNone: false,
+  reasoningParser: null,
   bodyLimitBytes: 32 * 1024 * 1024,
   keepAliveTimeoutMs: 5_000,
   requestTimeoutMs: 300_000,

@@ -139,14 +139,23 @@ export function renderChat(context: RouteContext, request: TemplateRequest): str
   const templateOptions: ChatTemplateOptions = {
     addGenerationPrompt: addsGenerationPrompt(request),
     continueFinalMessage: request.continue_final_message ?? false,
+    ...(showsTools(request, options) ? { tools: request.tools! } : {}),
     kwargs: {
       ...options.defaultChatTemplateKwargs,
+      ...(request.reasoning_effort ? { reasoning_effort: request.reasoning_effort } : {}),
       ...(request.documents ? { documents: request.documents } : {}),
       ...request.chat_template_kwargs,
     },
     ...(chatTemplate ? { chatTemplate } : {}),
   };
   return tokenizer.applyChatTemplate(request.messages, templateOptions);
+}
+
+function showsTools(
+  { tools, tool_choice }: TemplateRequest,
+  { excludeToolsWhenToolChoiceNone }: RouteContext["options"],
+): boolean {
+  return tools != null && !(excludeToolsWhenToolChoiceNone && tool_choice === "none");
 }
 
 /** True unless the request says otherwise or continues the last message. */

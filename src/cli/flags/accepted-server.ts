@@ -51,12 +51,11 @@ const rows: FlagTable = {
     "fingerprint-mode": ["string", "full"],
     "fingerprint-value": "string",
   }),
-  ...idleFlags("Frontend", "accepted", "requests with tools are refused", {
-    "enable-auto-tool-choice": ["bool", false],
-    "tool-call-parser": "string",
+  ...idleFlags("Frontend", "accepted", "Python code cannot be loaded", {
     "tool-parser-plugin": ["string", ""],
+  }),
+  ...idleFlags("Frontend", "accepted", "tools are called by clients, never by the server", {
     "tool-server": "string",
-    "exclude-tools-when-tool-choice-none": ["bool", false],
   }),
 };
 

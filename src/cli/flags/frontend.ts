@@ -2,6 +2,7 @@ import { flagsOf } from "./spec.js";
 
 const http = flagsOf("Frontend", { commands: ["serve"] });
 const options = flagsOf("options", { commands: ["serve"] });
+const reasoning = flagsOf("StructuredOutputsConfig", { commands: ["serve"] });
 const common = flagsOf("options");
 const chat = flagsOf("Frontend");
 
@@ -25,6 +26,22 @@ export const frontendFlags = {
   ),
   "trust-request-chat-template": http.bool(false, "Take chat templates from requests."),
   "response-role": http.string("assistant", "Role of chat responses."),
+  "enable-auto-tool-choice": http.bool(
+    false,
+    "Let the model decide whether to call a tool; needs --tool-call-parser.",
+  ),
+  "tool-call-parser": http.string(
+    null,
+    "How the model writes tool calls: hermes (also Qwen) or llama3_json.",
+  ),
+  "exclude-tools-when-tool-choice-none": http.bool(
+    false,
+    "Leave tools out of the prompt of requests with tool_choice none.",
+  ),
+  "reasoning-parser": reasoning.string(
+    "",
+    "Take reasoning out of the text, as the model writes it: qwen3 or deepseek_r1.",
+  ),
   "enable-server-load-tracking": http.bool(false, "Count requests in flight for /load."),
   "uvicorn-log-level": http.choice(
     ["critical", "error", "warning", "info", "debug", "trace"],

@@ -88,10 +88,10 @@ export const refusedFlags: FlagTable = {
     "ssl-ciphers": "string",
     "enable-ssl-refresh": ["bool", false],
   }),
-  ...idleFlags("VllmConfig", "refused", "constrained decoding is not supported", {
-    "structured-outputs-config": ["json", {}],
+  ...idleFlags("VllmConfig", "refused", "grammars are always enforced by xgrammar", {
+    "structured-outputs-config": ["json", {}, { backend: "auto" }, { backend: "xgrammar" }],
   }),
-  ...idleFlags("VllmConfig", "refused", "reasoning stays part of the text", {
+  ...idleFlags("VllmConfig", "refused", "the tags of reasoning are those of its parser", {
     "reasoning-config": "json",
   }),
   ...idleFlags(
@@ -101,8 +101,7 @@ export const refusedFlags: FlagTable = {
     { "diffusion-config": "json" },
     { "diffusion-config": { short: ["-dc"] } },
   ),
-  ...idleFlags("StructuredOutputsConfig", "refused", "reasoning stays part of the text", {
-    "reasoning-parser": ["string", ""],
+  ...idleFlags("StructuredOutputsConfig", "refused", "Python code cannot be loaded", {
     "reasoning-parser-plugin": ["string", ""],
   }),
   ...idleFlags("Frontend", "refused", "message content is rendered as strings", {

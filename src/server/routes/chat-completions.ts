@@ -9,11 +9,13 @@ import {
   chatRoleChunk,
   chatTextChunk,
   chatUsageChunk,
+  type ParsingPlan,
   parseChatRequest,
   promptLogprobs,
   type ResponseHead,
   shapeUsage,
 } from "../../openai/index.js";
+import { adaptSampling, ChoiceParser, isSilent, planParsing } from "../chat-parsing.js";
 import { type RouteContext, requireModel, servedName } from "../context.js";
 import { addsGenerationPrompt, encodePrompts, renderChat } from "../prompts.js";
 import { responseId } from "../request-id.js";
@@ -29,8 +31,8 @@ export function registerChatCompletions(app: FastifyInstance, context: RouteCont
     requireModel(context, body.model);
     const id = `chatcmpl-${responseId(request, body.request_id)}`;
     const head: ResponseHead = { id, created: nowSeconds(), model: servedName(context) };
-    const run = await startRun(context, id, body, signal);
-    const answer = { context, head, body, run, style: makeStyle(context, body) };
+    const { run, plan } = await startRun(context, id, body, signal);
+    const answer = { context, head, body, run, plan, style: makeStyle(context, body) };
     if (!body.stream) return wholeAnswer(answer);
     return replyWithEvents(reply, answerParts(answer), (error) =>
       context.options.reportError(error, id),
@@ -43,7 +45,7 @@ async function startRun(
   id: string,
   body: ChatRequest,
   signal: AbortSignal,
-): Promise<GenerationRun> {
+): Promise<{ run: GenerationRun; plan: ParsingPlan }> {
   const encodeOptions = {
     addSpecialTokens: body.add_special_tokens ?? false,
     truncateTokens: body.truncate_prompt_tokens ?? null,
@@ -52,11 +54,12 @@ async function startRun(
   const text = renderChat(context, body);
   const [prompt] = await encodePrompts(context, [text], encodeOptions, signal);
   const promptTokenIds = prompt!.tokenIds;
+  const plan = planParsing(context, body, text);
   const request = {
     requestId: id,
     promptTokenIds,
     sampling: buildSamplingParams(
-      body.sampling,
+      adaptSampling(context, body, plan),
       context.model,
       promptTokenIds.length,
       context.tokenizer,
@@ -66,7 +69,7 @@ async function startRun(
     detokenize: true,
   };
   await context.engine.prepare(request.sampling);
-  return new GenerationRun(context.engine, [request], signal);
+  return { run: new GenerationRun(context.engine, [request], signal), plan };
 }
 
 function makeStyle(context: RouteContext, body: ChatRequest): ChatStyle {
@@ -79,6 +82,7 @@ function makeStyle(context: RouteContext, body: ChatRequest): ChatStyle {
     prefix: body.echo && last?.role === role ? contentText(last.content) : "",
     logprobs: body.logprobs ?? false,
     returnTokenIds: body.return_token_ids ?? false,
+    includeReasoning: body.include_reasoning ?? true,
     tokenText: makeTokenText(context, body.return_tokens_as_token_ids),
   };
 }
@@ -93,12 +97,15 @@ interface Answer {
   head: ResponseHead;
   body: ChatRequest;
   run: GenerationRun;
+  plan: ParsingPlan;
   style: ChatStyle;
 }
 
-async function wholeAnswer({ head, run, style }: Answer) {
+async function wholeAnswer({ head, body, run, plan, style }: Answer) {
   const deltas = await run.collect();
-  const choices = deltas.map((delta, index) => chatChoice(index, delta, style));
+  const choices = deltas.map((delta, index) =>
+    chatChoice(index, new ChoiceParser(plan, body).parse(delta), style),
+  );
   const scores = run.promptLogprobs[0] ?? null;
   return chatResponse(head, choices, shapeUsage(run.counts), {
     logprobs: scores === null ? null : promptLogprobs(scores, style.tokenText),
@@ -112,18 +119,29 @@ async function* answerParts({
   head,
   body,
   run,
+  plan,
   style,
 }: Answer): AsyncGenerator<object, void> {
   const usage = wantsUsage(body.stream_options, context.options);
   const withUsage = (part: object) =>
     usage.onEveryPart ? { ...part, usage: shapeUsage(run.counts) } : part;
+  const parsers = new Map<number, ChoiceParser>();
+  const parserOf = (index: number) => {
+    const parser = parsers.get(index) ?? new ChoiceParser(plan, body);
+    parsers.set(index, parser);
+    return parser;
+  };
   let isOpen = false;
   for await (const { delta } of run) {
     if (!isOpen) {
       isOpen = true;
       for (const part of openingParts(head, run, style)) yield withUsage(part);
     }
-    yield withUsage(chatDeltaChunk(head, delta.index, delta, style));
+    const parsed = parserOf(delta.index).parse(delta);
+    const isPlain = delta.text === "" || style.returnTokenIds || style.logprobs;
+    if (isPlain || !isSilent(parsed)) {
+      yield withUsage(chatDeltaChunk(head, delta.index, parsed, style));
+    }
   }
   if (usage.atEnd) yield chatUsageChunk(head, shapeUsage(run.counts));
 }

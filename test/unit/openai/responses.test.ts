@@ -97,11 +97,14 @@ describe("chat logprobs", () => {
     prefix: "",
     logprobs: true,
     returnTokenIds: false,
+    includeReasoning: true,
     tokenText: (id) => (id === 7 ? "é" : tokenText(id)),
   };
 
+  const plain = { ...delta([7]), parsed: { reasoning: "", content: "é", toolCalls: [] } };
+
   it("have the bytes of each token, and the likeliest tokens without the sampled one", () => {
-    const { logprobs } = chatChoice(0, delta([7]), chatStyle);
+    const { logprobs } = chatChoice(0, plain, chatStyle);
     expect(logprobs?.content).toEqual([
       {
         token: "é",
@@ -113,7 +116,7 @@ describe("chat logprobs", () => {
         ],
       },
     ]);
-    expect(chatChoice(0, delta([7]), { ...chatStyle, logprobs: false }).logprobs).toBeNull();
+    expect(chatChoice(0, plain, { ...chatStyle, logprobs: false }).logprobs).toBeNull();
   });
 });
 

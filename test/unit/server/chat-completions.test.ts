@@ -218,16 +218,11 @@ describe("what is refused", () => {
       { messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: "x" } }] }] },
       "only text is served",
     ],
-    ["tools", { messages, tools: [{ type: "function" }] }, "tool calling is not supported"],
+    ["tools", { messages, tools: [{ type: "function" }] }, "Field required"],
     [
       "tool_choice without tools",
       { messages, tool_choice: "auto" },
       "When using `tool_choice`, `tools` must be set.",
-    ],
-    [
-      "a response format",
-      { messages, response_format: { type: "json_object" } },
-      "constrained decoding is not supported",
     ],
     [
       "top_logprobs alone",
