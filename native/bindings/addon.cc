@@ -73,6 +73,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     Export<KvArenaHandle::Create>(env, exports, "createArena");
     Export<KvStoreHandle::Create>(env, exports, "createStore");
     Export<KvStoreHandle::VerifyFile>(env, exports, "verifyBlockFile");
+    ExportStoreTools(env, exports);
     ExportTensorFunctions(env, exports);
     ExportSamplingFunctions(env, exports);
     return exports;

@@ -34,6 +34,7 @@ struct Addon {
 inline Addon& AddonOf(Napi::Env env) { return *env.GetInstanceData<Addon>(); }
 
 void ExportTensorFunctions(Napi::Env env, Napi::Object exports);
+void ExportStoreTools(Napi::Env env, Napi::Object exports);
 void ExportSamplingFunctions(Napi::Env env, Napi::Object exports);
 
 /** Exports a binding under `name`; when it runs out of memory, that becomes a JS error. */

@@ -342,6 +342,7 @@ Napi::Value KvStoreHandle::VerifyFile(const Napi::CallbackInfo& info) {
         VerifyBlockFile(FileSystem::Posix(), reader.String(info[0], "path"));
     Napi::Object result = Napi::Object::New(env);
     result.Set("status", Napi::Number::New(env, static_cast<double>(StatusOf(verdict.outcome))));
+    result.Set("inode", Napi::BigInt::New(env, verdict.inode));
     result.Set("fileBytes", Napi::Number::New(env, static_cast<double>(verdict.file_bytes)));
     if (verdict.outcome != BlockReader::Outcome::kDone) return result;
     const block_format::HeaderFields& fields = verdict.fields;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "common/aligned_buffer.h"
 #include "store/crc32c.h"
@@ -31,6 +32,7 @@ Outcome ReadHeader(FileSystem& files, const std::string& path, BlockVerdict* ver
     if (status < 0 || size < 0) return Outcome::kFailed;
     header.resize(static_cast<std::size_t>(size));
     verdict->file_bytes = info.size;
+    verdict->inode = info.inode;
     const bool sound = block_format::ReadFields(header, &verdict->fields) &&
                        verdict->fields.shape.bytes_per_block % verdict->fields.shape.num_layers == 0 &&
                        block_format::FileBytes(verdict->fields.shape) == info.size;
@@ -57,6 +59,17 @@ BlockVerdict VerifyBlockFile(const std::shared_ptr<FileSystem>& files, const std
             });
     }
     return verdict;
+}
+
+bool MoveToQuarantine(FileSystem& files, const StoreLayout& layout, const std::string& path,
+                      uint64_t inode, const std::string& target) {
+    FileInfo info;
+    if (files.PathStatus(path, &info) < 0 || info.inode != inode) return false;
+    int result = files.Rename(path, target);
+    if (result == -ENOENT && files.MakeDirectory(layout.quarantine_folder()) == 0) {
+        result = files.Rename(path, target);
+    }
+    return result == 0;
 }
 
 }  // namespace ucm

@@ -7,6 +7,9 @@
 #include <cstring>
 #include <utility>
 
+#include "store/block_verify.h"
+#include "store/server_folder.h"
+
 namespace ucm {
 namespace {
 
@@ -14,12 +17,6 @@ using Outcome = BlockReader::Outcome;
 
 /** A read within this time of the last one does not change the recycling order much. */
 constexpr int64_t kTouchInterval = int64_t{60} * 1'000'000'000;
-
-int64_t WallClock() {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(
-               std::chrono::system_clock::now().time_since_epoch())
-        .count();
-}
 
 /** Errors that say nothing about the device. */
 bool IsLocalError(int error) {
@@ -49,7 +46,8 @@ FileBackend::FileBackend(const FileStoreOptions& options, const std::string& fol
       counters_(counters),
       reads_(options.breaker),
       writes_(options.breaker),
-      space_(options.files, layout_, SpaceOptionsOf(options, capacity_bytes), counters) {
+      space_(options.files, layout_, SpaceOptionsOf(options, capacity_bytes), counters),
+      started_at_(SystemClock()) {
     space_.Protect([this](const BlockKey& key) { return IsPinned(key); });
     space_.OnRemoved([this](const BlockKey& key) { hints_.PutAbsent(key); });
 }
@@ -133,7 +131,7 @@ BlockStatus FileBackend::Conclude(const BlockKey& key, Outcome outcome, BlockRea
         case Outcome::kDone: {
             const FileInfo& info = reader->info();
             const int64_t used_at = std::max(info.read_time, info.write_time);
-            if (!options_.read_only && WallClock() - used_at > kTouchInterval) {
+            if (!options_.read_only && SystemClock() - used_at > kTouchInterval) {
                 files_->TouchRead(reader->file());
             }
             hints_.PutPresent(key);
@@ -149,15 +147,8 @@ void FileBackend::Quarantine(const BlockKey& key, BlockReader* reader) {
     hints_.PutBad(key);
     if (options_.read_only) return;
     for (const std::string& path : {layout_.BlockFile(key), layout_.PinFile(key)}) {
-        FileInfo info;
-        // Someone may have put a good file in its place.
-        if (files_->PathStatus(path, &info) < 0 || info.inode != reader->info().inode) continue;
         const std::string target = layout_.QuarantineFile(key, next_name_.fetch_add(1));
-        int result = files_->Rename(path, target);
-        if (result == -ENOENT && files_->MakeDirectory(layout_.quarantine_folder()) == 0) {
-            result = files_->Rename(path, target);
-        }
-        if (result < 0) continue;
+        if (!MoveToQuarantine(*files_, layout_, path, reader->info().inode, target)) continue;
         counters_->Add(Counter::kQuarantinedBlocks);
         hints_.PutAbsent(key);
     }
@@ -313,9 +304,19 @@ void FileBackend::Probe() {
     }
 }
 
+std::string FileBackend::StatsText() const {
+    std::string text = "namespace " + options_.name_space.Hex() + "\nstore " + options_.store_id +
+                       "\nstartedAtMs " + std::to_string(started_at_ / 1'000'000) + "\n";
+    for (const auto& [name, value] : counters_->Values()) {
+        text += std::string(name) + " " + std::to_string(value) + "\n";
+    }
+    return text;
+}
+
 void FileBackend::Maintain() {
     if (options_.read_only) return;
     if (space_.Heartbeat()) RelinkPins();
+    space_.PublishStats(StatsText());
     if (space_.WantsCollection()) space_.Collect(0);
 }
 

@@ -25,6 +25,8 @@ struct FileStoreOptions {
     Digest name_space;
     /** One line for people on what the namespace is; kept beside its blocks. */
     std::string about;
+    /** Of the store among all that share a folder, whose counts are of all its backends. */
+    std::string store_id;
     /** Existing folders. A block's key decides which one it is in. */
     std::vector<std::string> backends;
     /** For all backends together; 0 chooses by the number of cores. */
@@ -107,6 +109,8 @@ class FileBackend {
     int LinkPin(const BlockKey& key);
     void RelinkPins();
     void WriteAbout();
+    /** What the server's folder tells people. */
+    std::string StatsText() const;
 
     const FileStoreOptions options_;
     const StoreLayout layout_;
@@ -116,6 +120,7 @@ class FileBackend {
     CircuitBreaker reads_;
     CircuitBreaker writes_;
     Space space_;
+    const int64_t started_at_;
     std::atomic<int64_t> next_name_{0};
     std::atomic<int64_t> pinned_{0};
     /** Held over file system calls: only I/O threads take it, and before the next one. */

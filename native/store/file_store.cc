@@ -41,6 +41,11 @@ std::size_t PlaceOf(uint64_t key, std::size_t backends) {
     return static_cast<std::size_t>(place);
 }
 
+FileStoreOptions WithId(FileStoreOptions options) {
+    options.store_id = ServerId::Make().Name();
+    return options;
+}
+
 }  // namespace
 
 Status FileStore::Open(const FileStoreOptions& options, std::shared_ptr<FileStore>* store) {
@@ -68,7 +73,7 @@ Status FileStore::Open(const FileStoreOptions& options, std::shared_ptr<FileStor
 }
 
 FileStore::FileStore(const FileStoreOptions& options, std::shared_ptr<BlockBufferPool> buffers)
-    : options_(options), buffers_(std::move(buffers)) {
+    : options_(WithId(options)), buffers_(std::move(buffers)) {
     const auto count = options_.backends.size();
     const int threads = options_.threads > 0 ? options_.threads : DefaultThreads();
     const int each = std::max(2, threads / static_cast<int>(count));

@@ -1,6 +1,7 @@
 #include "store/folder_scan.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "store/io_pool.h"
@@ -28,7 +29,7 @@ class Walk {
         for (const std::string& name_space : NamesIn(files_, layout_.blocks_folder())) {
             scan_.namespaces.push_back(name_space);
             const std::string folder = layout_.blocks_folder() + "/" + name_space;
-            for (const std::string& shard : NamesIn(files_, folder)) AddShard(folder + "/" + shard);
+            for (const std::string& shard : NamesIn(files_, folder)) AddShard(folder, shard);
         }
         AddLoose(layout_.quarantine_folder(), &scan_.quarantined);
         for (const std::string& server : NamesIn(files_, layout_.servers_folder())) {
@@ -38,15 +39,16 @@ class Walk {
     }
 
   private:
-    void AddShard(const std::string& folder) {
+    void AddShard(const std::string& parent, const std::string& shard) {
+        const std::string folder = parent + "/" + shard;
         for (const std::string& name : NamesIn(files_, folder)) {
             FileInfo info;
             if (!StatusOf(files_, folder + "/" + name, &info) || info.is_directory) continue;
             scan_.used_bytes += info.allocated;
             BlockKey key;
-            if (StoreLayout::ParseBlockName(name, &key)) {
+            if (StoreLayout::ParseBlockName(name, &key) && name.substr(0, 2) == shard) {
                 const auto index = static_cast<uint32_t>(scan_.namespaces.size() - 1);
-                scan_.blocks.push_back({key, index, info.links > 1, info.allocated,
+                scan_.blocks.push_back({key, index, info.links > 1, info.allocated, info.write_time,
                                         std::max(info.read_time, info.write_time)});
             } else {
                 scan_.temps.push_back(
@@ -85,6 +87,15 @@ std::string FolderScan::PathOf(const StoreLayout& layout, const Block& block) co
     const std::string hex = block.key.Hex();
     return layout.blocks_folder() + "/" + namespaces[block.name_space] + "/" + hex.substr(0, 2) +
            "/" + hex + ".kv";
+}
+
+int RemoveUnused(FileSystem& files, const std::string& path, int64_t used_at) {
+    IoPool::Beat();
+    FileInfo info;
+    const int status = files.PathStatus(path, &info);
+    if (status < 0) return status;
+    const bool changed = info.links > 1 || std::max(info.read_time, info.write_time) != used_at;
+    return changed ? -EBUSY : files.Unlink(path);
 }
 
 FolderScan ScanFolder(FileSystem& files, const StoreLayout& layout) {

@@ -10,13 +10,12 @@
 #include <utility>
 
 #include "store/io_pool.h"
+#include "store/server_folder.h"
 
 namespace ucm {
 namespace {
 
 constexpr int64_t kSecond = 1'000'000'000;
-/** A server whose heartbeat is older is taken for dead; heartbeats are a few seconds apart. */
-constexpr int64_t kDeadAfter = 120 * kSecond;
 /** A collector that shows no sign of life for so long lost its lease. */
 constexpr int64_t kLeaseFor = 30 * kSecond;
 /** No writer takes so long for one file. */
@@ -26,19 +25,12 @@ constexpr int64_t kQuarantineFor = int64_t{7} * 24 * 3600 * kSecond;
 constexpr std::size_t kMaxQuarantined = 64;
 /** Removals between two renewals of the lease. */
 constexpr int kRemovalsPerRenewal = 256;
-constexpr std::size_t kSmallFile = 256;
 constexpr std::size_t kClaimDigits = 20;
 /** Recycling goes this share of the capacity below its threshold, so that it does not run all the time. */
 constexpr double kRecycleStep = 0.1;
 /** A claim that does not fit may do so when another server's collection gets on. */
 constexpr int kClaimAttempts = 5;
 constexpr std::chrono::seconds kPublishPatience{2};
-
-int64_t SystemClock() {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(
-               std::chrono::system_clock::now().time_since_epoch())
-        .count();
-}
 
 }  // namespace
 
@@ -64,7 +56,7 @@ int Space::Join() {
 }
 
 void Space::Leave() {
-    if (joined_.exchange(false)) RemoveServer(layout_.server_name());
+    if (joined_.exchange(false)) RemoveServerFolder(*files_, layout_, layout_.server_name());
 }
 
 bool Space::Heartbeat() {
@@ -76,6 +68,14 @@ bool Space::Heartbeat() {
     std::unique_lock lock(mutex_);
     if (!publishing_) Republish(lock);
     return true;
+}
+
+void Space::PublishStats(const std::string& text) {
+    if (!joined_.load() || text == published_stats_) return;
+    // By renaming, so that a reader sees all of it or what was there before.
+    const std::string temp = layout_.stats_file() + ".tmp";
+    const int written = WriteSmallFile(*files_, temp, text, O_CREAT | O_WRONLY | O_TRUNC);
+    if (written == 0 && files_->Rename(temp, layout_.stats_file()) == 0) published_stats_ = text;
 }
 
 void Space::Republish(std::unique_lock<std::mutex>& lock) {
@@ -182,19 +182,7 @@ int Space::Publish(int64_t claim) {
     // Always the same number of digits, so that the file never is empty or has old ones at its end.
     std::string digits = std::to_string(claim);
     digits.insert(0, kClaimDigits - digits.size(), '0');
-    return WriteSmallFile(layout_.reservation_file(), digits, O_CREAT | O_WRONLY);
-}
-
-int64_t Space::ClaimOf(const std::string& server) {
-    const std::string path = layout_.servers_folder() + "/" + server + "/reserved";
-    std::string text = ReadSmallFile(path);
-    // A read may see half of a write, but hardly twice the same half.
-    for (std::string again = ReadSmallFile(path); again != text; again = ReadSmallFile(path)) {
-        text = std::move(again);
-    }
-    int64_t claim = 0;
-    std::from_chars(text.data(), text.data() + text.size(), claim);
-    return std::max<int64_t>(claim, 0);
+    return WriteSmallFile(*files_, layout_.reservation_file(), digits, O_CREAT | O_WRONLY);
 }
 
 int64_t Space::OthersClaims() {
@@ -205,8 +193,8 @@ int64_t Space::OthersClaims() {
     int64_t alive = 1;
     for (const std::string& server : servers) {
         IoPool::Beat();
-        if (server == layout_.server_name() || IsDead(server, now)) continue;
-        claims += ClaimOf(server);
+        if (server == layout_.server_name() || IsDeadServer(*files_, layout_, server, now)) continue;
+        claims += ClaimOf(*files_, layout_, server);
         ++alive;
     }
     servers_.store(alive);
@@ -218,16 +206,6 @@ int64_t Space::FileClock() {
     const bool known = joined_.load() && files_->TouchWritten(layout_.reservation_file()) == 0 &&
                        files_->PathStatus(layout_.reservation_file(), &info) == 0;
     return known ? info.write_time : SystemClock();
-}
-
-bool Space::IsDead(const std::string& server, int64_t now) {
-    ServerId id;
-    if (ServerId::Parse(server, &id) && id.IsKnownDead()) return true;
-    const std::string folder = layout_.servers_folder() + "/" + server;
-    FileInfo info;
-    const bool found = files_->PathStatus(folder + "/reserved", &info) == 0 ||
-                       files_->PathStatus(folder, &info) == 0;
-    return found && now - info.write_time > kDeadAfter;
 }
 
 bool Space::Collect(int64_t needed_bytes) {
@@ -243,8 +221,9 @@ bool Space::Collect(int64_t needed_bytes) {
         const bool due = scan.used_bytes > threshold || needed_bytes > 0;
         if (limited() && options_.recycle && due) Evict(scan, threshold - step);
         used_.store(scan.used_bytes);
-        WriteSmallFile(layout_.collected_file(), layout_.server_name(), O_CREAT | O_WRONLY | O_TRUNC);
-        if (ReadSmallFile(layout_.collector_file()) == layout_.server_name()) {
+        WriteSmallFile(*files_, layout_.collected_file(), layout_.server_name(),
+                       O_CREAT | O_WRONLY | O_TRUNC);
+        if (ReadSmallFile(*files_, layout_.collector_file()) == layout_.server_name()) {
             files_->Unlink(layout_.collector_file());
         }
     }
@@ -265,14 +244,14 @@ bool Space::TakeLease() {
     FileInfo info;
     if (files_->PathStatus(path, &info) == 0) {
         ServerId holder;
-        const std::string name = ReadSmallFile(path);
+        const std::string name = ReadSmallFile(*files_, path);
         const bool dead = ServerId::Parse(name, &holder) && holder.IsKnownDead();
         if (name != own && !dead && FileClock() - info.write_time < kLeaseFor) return false;
     }
     // In one step and with its content; of several servers that do so at once, the last one has it.
     const std::string temp = path + "." + own;
-    if (WriteSmallFile(temp, own, O_CREAT | O_WRONLY | O_TRUNC) < 0) return false;
-    return files_->Rename(temp, path) == 0 && ReadSmallFile(path) == own;
+    if (WriteSmallFile(*files_, temp, own, O_CREAT | O_WRONLY | O_TRUNC) < 0) return false;
+    return files_->Rename(temp, path) == 0 && ReadSmallFile(*files_, path) == own;
 }
 
 void Space::RemoveLoose(FolderScan& scan, const FolderScan::Loose& file) {
@@ -300,22 +279,10 @@ void Space::Clean(FolderScan& scan, int64_t now) {
     std::vector<std::string> servers;
     files_->List(layout_.servers_folder(), &servers);
     for (const std::string& server : servers) {
-        if (server != layout_.server_name() && IsDead(server, now)) RemoveServer(server);
+        if (server != layout_.server_name() && IsDeadServer(*files_, layout_, server, now)) {
+            RemoveServerFolder(*files_, layout_, server);
+        }
     }
-}
-
-void Space::RemoveServer(const std::string& server) {
-    const std::string folder = layout_.servers_folder() + "/" + server;
-    std::vector<std::string> pins;
-    files_->List(folder + "/pins", &pins);
-    for (const std::string& pin : pins) {
-        IoPool::Beat();
-        files_->Unlink(folder + "/pins/" + pin);
-    }
-    files_->RemoveDirectory(folder + "/pins");
-    files_->Unlink(folder + "/reserved");
-    files_->Unlink(layout_.collector_file() + "." + server);
-    files_->RemoveDirectory(folder);
 }
 
 void Space::Evict(FolderScan& scan, int64_t target_bytes) {
@@ -328,46 +295,15 @@ void Space::Evict(FolderScan& scan, int64_t target_bytes) {
         if (scan.used_bytes <= target_bytes) return;
         const bool own = scan.namespaces[block.name_space] == own_namespace;
         if (block.pinned || (own && is_pinned_ && is_pinned_(block.key))) continue;
-        const std::string path = scan.PathOf(layout_, block);
-        IoPool::Beat();
-        FileInfo info;
-        if (files_->PathStatus(path, &info) < 0) {
-            scan.used_bytes -= block.bytes;
-            continue;
-        }
-        // It may have been pinned or used since the walk.
-        const bool changed = info.links > 1 || std::max(info.read_time, info.write_time) !=
-                                                   block.used_at;
-        if (changed || files_->Unlink(path) < 0) continue;
-        scan.used_bytes -= block.bytes;
+        const int removed = RemoveUnused(*files_, scan.PathOf(layout_, block), block.used_at);
+        const bool gone = removed == 0 || removed == -ENOENT || removed == -ESTALE;
+        if (gone) scan.used_bytes -= block.bytes;
+        if (removed != 0) continue;
         counters_->Add(Counter::kEvictedBlocks);
         counters_->Add(Counter::kEvictedBytes, block.bytes);
         if (own && removed_) removed_(block.key);
         if (++removals % kRemovalsPerRenewal == 0) files_->TouchWritten(layout_.collector_file());
     }
-}
-
-std::string Space::ReadSmallFile(const std::string& path) {
-    IoPool::Beat();
-    const int file = Uninterrupted([&] { return files_->Open(path, O_RDONLY, 0); });
-    if (file < 0) return {};
-    std::string text(kSmallFile, '\0');
-    const ssize_t size =
-        Uninterrupted([&] { return files_->Read(file, text.data(), text.size(), 0); });
-    files_->Close(file);
-    text.resize(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
-    return text;
-}
-
-int Space::WriteSmallFile(const std::string& path, const std::string& text, int flags) {
-    IoPool::Beat();
-    const int file = Uninterrupted([&] { return files_->Open(path, flags, 0666); });
-    if (file < 0) return file;
-    const ssize_t size =
-        Uninterrupted([&] { return files_->Write(file, text.data(), text.size(), 0); });
-    const int closed = files_->Close(file);
-    if (size != static_cast<ssize_t>(text.size())) return size < 0 ? static_cast<int>(size) : -EIO;
-    return closed;
 }
 
 }  // namespace ucm

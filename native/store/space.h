@@ -51,6 +51,8 @@ class Space {
     void Leave();
     /** Renews the heartbeat of a server that joined. True when it had been taken for dead. */
     bool Heartbeat();
+    /** Tells what a server that joined counts, for people. One thread at a time. */
+    void PublishStats(const std::string& text);
 
     /** Claims room for a file. False when there is none, even after recycling. */
     bool Claim(int64_t bytes);
@@ -88,19 +90,14 @@ class Space {
     /** Publishes what is really held. Nobody else may be publishing. */
     void Republish(std::unique_lock<std::mutex>& lock);
     int Publish(int64_t claim);
-    int64_t ClaimOf(const std::string& server);
     /** Sum of the other servers' claims. */
     int64_t OthersClaims();
     bool TakeLease();
-    std::string ReadSmallFile(const std::string& path);
-    int WriteSmallFile(const std::string& path, const std::string& text, int flags);
     int64_t ThresholdBytes() const;
     /** The file system's clock, which the times of files are compared to. */
     int64_t FileClock();
-    bool IsDead(const std::string& server, int64_t now);
     void Clean(FolderScan& scan, int64_t now);
     void RemoveLoose(FolderScan& scan, const FolderScan::Loose& file);
-    void RemoveServer(const std::string& server);
     /** Removes blocks, least recently used first, until `target_bytes` are left. */
     void Evict(FolderScan& scan, int64_t target_bytes);
 
@@ -123,6 +120,7 @@ class Space {
     int64_t published_ = 0;
     /** One thread at a time writes that file. */
     bool publishing_ = false;
+    std::string published_stats_;
     std::atomic<bool> collecting_{false};
     std::atomic<bool> joined_{false};
     std::atomic<int64_t> used_{0};

@@ -31,6 +31,7 @@ struct ServerId {
  *     ucm-v1/blocks/<namespace>/about                          what the namespace is, for people
  *     ucm-v1/quarantine/<key>.<server>.<n>                     damaged files
  *     ucm-v1/servers/<server>/reserved                         its claim on the quota; heartbeat
+ *     ucm-v1/servers/<server>/stats                            what it is and counts, for people
  *     ucm-v1/servers/<server>/pins/<key>.kv                    hard links to pinned blocks
  *     ucm-v1/collector                                         the server that recycles now
  *     ucm-v1/collected                                         written when one last did
@@ -54,6 +55,7 @@ class StoreLayout {
     std::string server_folder() const { return servers_folder() + "/" + server_name_; }
     std::string pins_folder() const { return server_folder() + "/pins"; }
     std::string reservation_file() const { return server_folder() + "/reserved"; }
+    std::string stats_file() const { return server_folder() + "/stats"; }
     std::string collector_file() const { return root_ + "/collector"; }
     std::string collected_file() const { return root_ + "/collected"; }
 
