@@ -1,5 +1,6 @@
 // Tools for a store's folder. They wait for its device: callers run them in a process of their own.
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -68,7 +69,8 @@ class WatchedFileSystem final : public FileSystem {
             beat_.Call({});
         }
         // What is gone is no failure, and not everything that is listed is a folder.
-        const bool fails = result < 0 && result != -ENOENT && result != -ENOTDIR;
+        const bool gone = result == -ENOENT || result == -ESTALE || result == -ENOTDIR;
+        const bool fails = result < 0 && !gone;
         if (fails && failures_.size() < kMaxFailures) failures_.push_back({path, -result});
         return result;
     }

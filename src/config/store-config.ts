@@ -1,6 +1,6 @@
 import { log } from "../log/index.js";
 import type { StoreConfig, StoreKind } from "../messages/index.js";
-import type { KvTransferConfig } from "./kv-transfer-config.js";
+import { type KvTransferConfig, parseKvTransferConfig } from "./kv-transfer-config.js";
 import {
   didYouMean,
   invalid,
@@ -9,7 +9,7 @@ import {
   readExtra,
   refuseUnknown,
 } from "./store-extra.js";
-import { openBackends } from "./store-folders.js";
+import { openBackends, splitBackends } from "./store-folders.js";
 import {
   commonKeys,
   fileKeys,
@@ -122,6 +122,16 @@ export function resolveStore(transfer: KvTransferConfig, block: BlockFacts): Sto
     recycleRatio: values.recycleRatio,
     timeoutMs: values.timeoutMs,
   };
+}
+
+/** The folders of the store that a configuration names, as they are written; none without files. */
+export function backendFolders(raw: Record<string, unknown>): string[] {
+  const transfer = parseKvTransferConfig(raw);
+  if (!transfer.kv_connector) return [];
+  const { name, settings } = namedStore(readExtra(transfer.kv_connector_extra_config ?? {}));
+  const kind = kindOf(name, settings);
+  if (kind === "dram") return [];
+  return splitBackends(name, readSettings(name, kind, settings).storageBackends);
 }
 
 function warnOfSparse(extra: Record<string, unknown>): void {

@@ -6,13 +6,16 @@ import { invalid } from "./store-extra.js";
 
 /** The folders of a store, there and writable. One whose parent is there is made. */
 export function openBackends(name: string, given: string): string[] {
+  return splitBackends(name, given).map((folder) => openBackend(resolve(folder)));
+}
+
+/** storage_backends as a list, at least one. */
+export function splitBackends(name: string, given: string): string[] {
   const folders = given.split(":").filter((folder) => folder !== "");
-  if (folders.length === 0) {
-    throw invalid(
-      `${name} needs storage_backends: the folder for its files, or several with ':' between them.`,
-    );
-  }
-  return folders.map((folder) => openBackend(resolve(folder)));
+  if (folders.length > 0) return folders;
+  throw invalid(
+    `${name} needs storage_backends: the folder for its files, or several with ':' between them.`,
+  );
 }
 
 function openBackend(folder: string): string {

@@ -31,6 +31,12 @@ export const errorCodes = {
   UCM_ERR_KV_LOAD: { exitCode: 1, httpStatus: 500, type: "InternalServerError" },
   /** A server that a client command asks, or the hub, refuses, breaks off or is not there. */
   UCM_ERR_REMOTE: { exitCode: 1, httpStatus: 502, type: "BadGateway" },
+  /** The folder given to a tool is missing, cannot be read, or is not a KV cache store's. */
+  UCM_ERR_CACHE_FOLDER: { exitCode: 2, httpStatus: 500, type: "InternalServerError" },
+  /** The folder went away while a tool was at work on it. */
+  UCM_ERR_CACHE_LOST: { exitCode: 1, httpStatus: 500, type: "InternalServerError" },
+  /** What is to be removed is in use by a running server. */
+  UCM_ERR_CACHE_IN_USE: { exitCode: 1, httpStatus: 500, type: "InternalServerError" },
   UCM_ERR_INTERNAL: { exitCode: 1, httpStatus: 500, type: "InternalServerError" },
 } as const satisfies Record<string, ErrorKind>;
 

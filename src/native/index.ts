@@ -1,3 +1,4 @@
 export { loadNative } from "./load.js";
+export type * from "./store-tool-types.js";
 export * from "./store-types.js";
 export type * from "./types.js";

@@ -173,6 +173,8 @@ export interface BlockFileReport {
   /** blockStatus ok, missing, corrupt or failed. */
   status: number;
   fileBytes: number;
+  /** Of the file that was read. */
+  inode: bigint;
   /** As 64 hexadecimal digits. The caller checks that the file's name and folder are these. */
   key?: string;
   namespace?: string;

@@ -1,3 +1,4 @@
+import type { StoreTools } from "./store-tool-types.js";
 import type { BlockFileReport, KvStore, StoreSpec } from "./store-types.js";
 
 /** Storage formats of floating-point data outside the fp32 activations. */
@@ -144,7 +145,7 @@ export interface Communicator {
 }
 
 /** Everything that ucm.node exports. Sync calls; compute runs on the calling thread and the pool. */
-export interface NativeAddon {
+export interface NativeAddon extends StoreTools {
   /** Best first: the instruction sets that this machine can run, of avx512, avx2, scalar. */
   availableIsas(): string[];
   /** The one in use; UCM_CPU_ISA forces one. */
