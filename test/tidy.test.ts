@@ -7,7 +7,12 @@ const root = resolve(import.meta.dirname, "..");
 
 /** Which folders of src each may import; every folder may import itself and the leaves. */
 const mayImport: Record<string, readonly string[]> = {
-  cli: ["launcher", "engine", "server", "config", "tokenizer", "openai", "model", "messages"],
+  cli: [
+    ...["launcher", "engine", "server", "config", "tokenizer", "openai", "model", "messages"],
+    "cache-tool",
+  ],
+  // In a process of its own, as it waits for devices; the store's native code knows its folders.
+  "cache-tool": ["native"],
   config: ["model", "messages"],
   launcher: ["config", "messages", "engine", "kvcache"],
   server: ["openai", "tokenizer", "engine", "messages", "config"],
@@ -86,9 +91,12 @@ describe("layering", () => {
   });
 
   it("has no dead file", () => {
-    const entries = ["src/cli/main.ts", "src/worker/main.ts", "src/grammar/thread.ts"].map((path) =>
-      join(root, path),
-    );
+    const entries = [
+      "cli/main.ts",
+      "worker/main.ts",
+      "grammar/thread.ts",
+      "cache-tool/main.ts",
+    ].map((path) => join(root, "src", path));
     const reached = new Set<string>();
     const visit = (path: string) => {
       if (reached.has(path)) return;

@@ -44,7 +44,9 @@ export function remove(
     result.blocks.bytes += outcome.removed.bytes;
     result.failed.push(...outcome.failed);
     // A server that is alive goes on writing into its folder.
-    if (!dryRun && users.length === 0) selection.whole.forEach((name) => dropFolder(selection, name));
+    if (!dryRun && users.length === 0) {
+      for (const name of selection.whole) dropFolder(selection, name);
+    }
     assertIsThere(selection.folder.folder);
   }
   if (target.kind === "all" && !dryRun) {

@@ -1,4 +1,4 @@
-import { type ScannedBlock, blocksOf } from "./blocks.js";
+import { blocksOf, type ScannedBlock } from "./blocks.js";
 import type { FolderScan } from "./protocol.js";
 
 /** What a namespace's `about` file says; fields that it lacks are null. */
@@ -82,10 +82,10 @@ export function namespaceReports(folder: FolderScan): NamespaceReport[] {
 
 function extreme(
   blocks: readonly ScannedBlock[],
-  valueOf: (block: ScannedBlock) => number,
+  toNumber: (block: ScannedBlock) => number,
   choose: (a: number, b: number) => number,
 ): number | null {
-  return blocks.length === 0 ? null : blocks.map(valueOf).reduce((a, b) => choose(a, b));
+  return blocks.length === 0 ? null : blocks.map(toNumber).reduce((a, b) => choose(a, b));
 }
 
 /** The line that a server keeps beside a namespace: JSON of ours, or whatever else is there. */
@@ -173,6 +173,6 @@ export function totalCounts(stats: readonly FolderStat[]): {
   return { servers: stores.size, counts: totals };
 }
 
-function sum<T>(items: readonly T[], valueOf: (item: T) => number): number {
-  return items.reduce((total, item) => total + valueOf(item), 0);
+function sum<T>(items: readonly T[], toNumber: (item: T) => number): number {
+  return items.reduce((total, item) => total + toNumber(item), 0);
 }

@@ -7,8 +7,6 @@ export interface ToolOptions {
   /** Silence after which the device counts as hung. */
   timeoutMs: number;
   onProgress?: (progress: ToolProgress) => void;
-  /** Gives up, leaving what was done. */
-  signal?: AbortSignal;
 }
 
 const entry = fileURLToPath(new URL("./main.js", import.meta.url));
@@ -19,7 +17,7 @@ const entry = fileURLToPath(new URL("./main.js", import.meta.url));
  */
 export async function runCacheTool<Request extends CacheRequest>(
   request: Request,
-  { timeoutMs, onProgress, signal }: ToolOptions,
+  { timeoutMs, onProgress }: ToolOptions,
 ): Promise<CacheResults[Request["kind"]]> {
   const child = execaNode(entry, [], {
     ipc: true,
@@ -31,13 +29,13 @@ export async function runCacheTool<Request extends CacheRequest>(
     reject: false,
     cleanup: true,
   });
+  let hang: NodeJS.Timeout | undefined;
   try {
     return await new Promise((resolve, reject) => {
-      const hang = setTimeout(() => reject(hung(request.folders, timeoutMs)), timeoutMs);
-      signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+      hang = setTimeout(() => reject(hung(request.folders, timeoutMs)), timeoutMs);
       child.on("message", (raw) => {
         const message = raw as unknown as ToolMessage;
-        hang.refresh();
+        hang?.refresh();
         if (message.type === "progress") onProgress?.(message.progress);
         if (message.type === "failed") reject(UcmError.fromJSON(message.error));
         if (message.type === "result") resolve(message.result as CacheResults[Request["kind"]]);
@@ -49,6 +47,7 @@ export async function runCacheTool<Request extends CacheRequest>(
       child.send(request as never, () => {});
     });
   } finally {
+    clearTimeout(hang);
     // One that hangs in the kernel ends when the device answers; nobody waits for that.
     child.kill("SIGKILL");
     child.unref();

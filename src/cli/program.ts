@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { nearestName } from "../config/index.js";
 import { toUcmError, UcmError } from "../errors/index.js";
 import { isDebugEnabled } from "../log/index.js";
+import { cacheSummary, runCache } from "./cache/command.js";
 import { runChat } from "./client/chat.js";
 import { runComplete } from "./client/complete.js";
 import { runCollectEnv } from "./collect-env.js";
@@ -25,7 +26,10 @@ const runners: { [C in CommandName]: (invocation: Invocation<C>) => Promise<numb
 };
 
 /** First words after `ucm`. */
-const rootNames = [...new Set(Object.keys(commandInfos).map((name) => name.split(" ")[0]!))];
+const rootNames = [
+  ...new Set(Object.keys(commandInfos).map((name) => name.split(" ")[0]!)),
+  "cache",
+];
 
 const rootUsage = `usage: ucm [-h] [-v] {${rootNames.join(",")}} ...`;
 
@@ -42,20 +46,28 @@ export async function main(argv: readonly string[]): Promise<number> {
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
     .addHelpText("after", "\nFlags of a command: ucm <command> --help");
-  for (const [name, { summary }] of Object.entries(commandInfos)) {
-    // The flags of a command are read by the flag table, which follows vLLM's parser.
+  const addCommand = (
+    name: string,
+    summary: string,
+    usage: string,
+    run: (args: string[]) => Promise<number>,
+  ) =>
     program
       .command(name)
       .summary(summary)
       .argument("[arguments...]")
-      .usage("[model] [options]")
+      .usage(usage)
       .helpOption(false)
       .allowUnknownOption()
       .passThroughOptions()
       .action(async (args: string[]) => {
-        exitCode = await runCommand(name as CommandName, args);
+        exitCode = await run(args);
       });
+  // The flags of a command are read by the flag table, which follows vLLM's parser.
+  for (const [name, { summary }] of Object.entries(commandInfos)) {
+    addCommand(name, summary, "[model] [options]", (args) => runCommand(name as CommandName, args));
   }
+  addCommand("cache", cacheSummary, "[folder...] [options]", runCache);
   if (argv.length === 0) {
     program.outputHelp();
     return 0;
