@@ -27,6 +27,7 @@ export function serverOptions(flags: Flags, version: string, env: NodeJS.Process
     chatTemplate: readChatTemplate(flags.chatTemplate),
     trustRequestChatTemplate: flags.trustRequestChatTemplate,
     defaultChatTemplateKwargs: flags.defaultChatTemplateKwargs,
+    devMode: [env.UCM_SERVER_DEV_MODE, env.VLLM_SERVER_DEV_MODE].includes("1"),
     ...parsingOptions(flags),
     ...(keepAlive > 0 ? { keepAliveTimeoutMs: keepAlive * 1000 } : {}),
   };

@@ -15,6 +15,7 @@ import {
 } from "../scheduler/index.js";
 import type { Tokenizer } from "../tokenizer/types.js";
 import { LiveRequest } from "./live-request.js";
+import { Pause, type PauseMode } from "./pause.js";
 import type { Executor, GenerateOutput, GenerateRequest } from "./types.js";
 import { checkGenerateRequest } from "./validation.js";
 
@@ -58,6 +59,7 @@ export class Engine {
   /** Set while steps run. */
   #loop: Promise<void> | null = null;
   #isClosed = false;
+  #pause: Pause | null = null;
   #failure: UcmError | null = null;
 
   constructor(options: EngineOptions) {
@@ -125,12 +127,39 @@ export class Engine {
       live.abort();
       return live.queue;
     }
-    this.#scheduler.add(live.sequences);
     this.#nextSeqId += live.sequences.length;
+    if (this.#pause === null) this.#enter(live, request);
+    else this.#enterLater(this.#pause, live, request);
     this.#register(live, signal);
-    this.#openGrammars(live, request);
-    this.#loop ??= this.#run();
     return live.queue;
+  }
+
+  /** Whether steps are held back, since pause() and until resume(). */
+  get isPaused(): boolean {
+    return this.#pause !== null;
+  }
+
+  /**
+   * Runs no more steps from now on, and resolves when none is in flight. Requests that come meanwhile
+   * wait for resume(). Nothing happens when it is paused already.
+   */
+  async pause(mode: PauseMode): Promise<void> {
+    if (this.#pause !== null) return;
+    this.#pause = new Pause(mode);
+    if (mode === "abort") for (const live of [...this.#live.keys()]) this.#abort(live);
+    await this.#loop;
+  }
+
+  resume(): void {
+    const pause = this.#pause;
+    this.#pause = null;
+    pause?.release();
+    if (this.#scheduler.hasWork()) this.#loop ??= this.#run();
+  }
+
+  /** Forgets what prompts have in common with those before them; the store is not touched. */
+  resetPrefixCache(): void {
+    this.#scheduler.resetPrefixCache();
   }
 
   stats(): EngineStats {
@@ -140,6 +169,7 @@ export class Engine {
   /** Refuses new requests from now on; resolves when those in progress have ended. */
   async drain(): Promise<void> {
     this.#isClosed = true;
+    this.resume();
     await this.#loop;
   }
 
@@ -155,6 +185,32 @@ export class Engine {
     signal?.addEventListener("abort", onAbort, { once: true });
     this.#live.set(live, () => signal?.removeEventListener("abort", onAbort));
     for (const { seqId } of live.sequences) this.#owners.set(seqId, live);
+  }
+
+  /** @throws UcmError UCM_ERR_QUEUE_FULL or UCM_ERR_CONTEXT_LENGTH. */
+  #enter(live: LiveRequest, request: GenerateRequest): void {
+    this.#scheduler.add(live.sequences);
+    this.#openGrammars(live, request);
+    this.#loop ??= this.#run();
+  }
+
+  #enterLater(pause: Pause, live: LiveRequest, request: GenerateRequest): void {
+    const { maxNumSeqs, maxNumQueuedRequests } = this.#config.scheduler;
+    if (pause.numDeferred >= maxNumSeqs + maxNumQueuedRequests) {
+      throw new UcmError(
+        "UCM_ERR_QUEUE_FULL",
+        `The server is paused and ${pause.numDeferred} requests wait. Please retry later.`,
+      );
+    }
+    pause.defer(() => {
+      if (!this.#live.has(live)) return;
+      try {
+        this.#enter(live, request);
+      } catch (error) {
+        this.#unregister(live);
+        live.fail(toUcmError(error));
+      }
+    });
   }
 
   #openGrammars(live: LiveRequest, { sampling, promptTokenIds }: GenerateRequest): void {
@@ -184,7 +240,7 @@ export class Engine {
       // The turn of the event loop between steps lets requests arrive, and those that arrive together
       // start together.
       await nextTurn();
-      while (this.#scheduler.hasWork()) {
+      while (this.#scheduler.hasWork() && this.#pause?.mode !== "keep") {
         await this.#step();
         await nextTurn();
       }

@@ -32,6 +32,11 @@ export class BlockManager {
     this.#pool = new BlockPool(numBlocks);
   }
 
+  /** What was computed until now is found no more; sequences keep what they hold. */
+  forgetPrefixes(): void {
+    this.#pool.forgetAll();
+  }
+
   get numUsed(): number {
     return this.#pool.numUsed;
   }

@@ -89,6 +89,11 @@ export class BlockPool {
     for (const blockId of blockIds) this.#index.remove(blockId);
   }
 
+  /** Takes every block out of the index. */
+  forgetAll(): void {
+    for (let id = 0; id < this.numBlocks; id++) this.#index.remove(id);
+  }
+
   /** Blocks, held or free, for the longest run of the first `maxBlocks` hashes. */
   findCached(hashes: readonly string[], maxBlocks: number): number[] {
     return this.#index.find(hashes, maxBlocks);

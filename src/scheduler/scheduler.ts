@@ -168,6 +168,11 @@ export class Scheduler {
     return failures;
   }
 
+  /** Empties the prefix cache of the arena; what the store has stays. */
+  resetPrefixCache(): void {
+    this.#blocks.forgetPrefixes();
+  }
+
   stats(): SchedulerStats {
     const { total, hitRate } = this.#blocks.stats;
     return {

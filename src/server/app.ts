@@ -12,6 +12,7 @@ import { type AppOptions, completeOptions, type ServerOptions } from "./options.
 import { makeRequestId, registerRequestIdHeaders } from "./request-id.js";
 import { registerChatCompletions } from "./routes/chat-completions.js";
 import { registerCompletions } from "./routes/completions.js";
+import { registerControl, registerDevRoutes } from "./routes/control.js";
 import { registerHealth } from "./routes/health.js";
 import { registerInfo } from "./routes/info.js";
 import { registerTokenize } from "./routes/tokenize.js";
@@ -63,6 +64,8 @@ export function createApp({
     registerInfo(app, context, tracker);
     registerHealth(app, context);
     registerTokenize(app, context);
+    registerControl(app, context);
+    if (options.devMode) registerDevRoutes(app, context, config);
   });
   return app;
 }

@@ -5,7 +5,10 @@ import type { Tokenizer } from "../tokenizer/types.js";
 import type { ServerOptions } from "./options.js";
 
 /** What the server needs of an engine. */
-export type ServingEngine = Pick<Engine, "generate" | "failure" | "prepare">;
+export type ServingEngine = Pick<
+  Engine,
+  "generate" | "failure" | "prepare" | "isPaused" | "pause" | "resume" | "resetPrefixCache"
+>;
 
 /** What every route works with. */
 export interface RouteContext {

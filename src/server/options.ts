@@ -42,6 +42,8 @@ export interface ServerOptions {
   excludeToolsWhenToolChoiceNone: boolean;
   /** Name of the parser of reasoning; null leaves it in the text. */
   reasoningParser: string | null;
+  /** Serve the routes that vLLM has under VLLM_SERVER_DEV_MODE: cache resets, sleep, configuration. */
+  devMode: boolean;
   /** Largest request body; more is refused with 413. */
   bodyLimitBytes: number;
   /** Silence on an idle connection before it is closed. */
@@ -72,6 +74,7 @@ export const defaultServerOptions: Readonly<Omit<ServerOptions, "version">> = Ob
   enableAutoToolChoice: false,
   excludeToolsWhenToolChoiceNone: false,
   reasoningParser: null,
+  devMode: false,
   bodyLimitBytes: 32 * 1024 * 1024,
   keepAliveTimeoutMs: 5_000,
   requestTimeoutMs: 300_000,
