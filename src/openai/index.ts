@@ -1,3 +1,4 @@
+export { BlockSplitter } from "./blocks.js";
 export { type ChatRequest, parseChatRequest, type TemplateRequest } from "./chat-request.js";
 export {
   type ChatDelta,
@@ -30,9 +31,20 @@ export {
   unknownModel,
 } from "./error-body.js";
 export { promptLogprobs, type TokenText } from "./logprobs.js";
+export { parseCountRequest, parseMessagesRequest } from "./messages-request.js";
+export {
+  contentBlockEvent,
+  type MessageHead,
+  messageBody,
+  messageEnding,
+  messageStart,
+  messageUsage,
+} from "./messages-response.js";
 export { modelList } from "./model-list.js";
 export * from "./parsers/index.js";
 export { invalidRequest } from "./request-rules.js";
+export { parseResponsesRequest } from "./responses-request.js";
+export { blockEvents, type ResponsesHead, responsesBody } from "./responses-response.js";
 export { pickSamplingFields, type SamplingFields } from "./sampling-fields.js";
 export { parseDetokenizeRequest, parseTokenizeRequest } from "./tokenize-request.js";
 export { shapeUsage, type TokenCounts } from "./usage.js";

@@ -15,6 +15,8 @@ import { registerCompletions } from "./routes/completions.js";
 import { registerControl, registerDevRoutes } from "./routes/control.js";
 import { registerHealth } from "./routes/health.js";
 import { registerInfo } from "./routes/info.js";
+import { registerMessages } from "./routes/messages.js";
+import { registerResponses } from "./routes/responses.js";
 import { registerTokenize } from "./routes/tokenize.js";
 
 export interface AppDependencies {
@@ -61,6 +63,8 @@ export function createApp({
     if (options.enableServerLoadTracking) tracker.register(app);
     registerCompletions(app, context);
     registerChatCompletions(app, context);
+    registerResponses(app, context);
+    registerMessages(app, context);
     registerInfo(app, context, tracker);
     registerHealth(app, context);
     registerTokenize(app, context);

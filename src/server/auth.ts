@@ -5,14 +5,15 @@ import { UcmError } from "../errors/index.js";
 /**
  * Guards every route that does not call itself public, unknown ones included, so that a route added
  * later is guarded too. Digests are compared, in constant time: neither the length nor a common
- * prefix of a key can be measured.
+ * prefix of a key can be measured. Anthropic's clients send the key as x-api-key.
  */
 export function registerAuth(app: FastifyInstance, apiKeys: readonly string[]): void {
   const digests = apiKeys.filter((key) => key !== "").map(digest);
   if (digests.length === 0) return;
   app.addHook("onRequest", async (request, reply) => {
     if (request.method === "OPTIONS" || request.routeOptions.config.isPublic) return;
-    if (isAuthorized(request.headers.authorization ?? "", digests)) return;
+    const key = bearerKey(request.headers.authorization ?? "") ?? request.headers["x-api-key"];
+    if (typeof key === "string" && isKnown(key, digests)) return;
     reply.header("www-authenticate", "Bearer");
     throw new UcmError(
       "UCM_ERR_UNAUTHORIZED",
@@ -21,12 +22,17 @@ export function registerAuth(app: FastifyInstance, apiKeys: readonly string[]): 
   });
 }
 
-function isAuthorized(header: string, digests: readonly Buffer[]): boolean {
+/** The key of an Authorization header, null for another scheme. */
+function bearerKey(header: string): string | null {
   const [, scheme = "", key = ""] = /^(\S*)\s+(.*)$/.exec(header) ?? [];
+  return scheme.toLowerCase() === "bearer" ? key : null;
+}
+
+function isKnown(key: string, digests: readonly Buffer[]): boolean {
   const given = digest(key);
   // Every digest is compared, so that time does not tell which one matched.
   const matches = digests.map((known) => timingSafeEqual(known, given));
-  return scheme.toLowerCase() === "bearer" && matches.includes(true);
+  return matches.includes(true);
 }
 
 function digest(key: string): Buffer {

@@ -63,7 +63,10 @@ function sendError(reply: FastifyReply, error: UcmError, report: (fault: Error) 
   }
   const retryAfter = retryAfterSeconds[error.code];
   if (retryAfter !== undefined) reply.header("retry-after", retryAfter);
-  reply.code(error.httpStatus).type("application/json").send(errorBody(error));
+  // Anthropic's clients look for a type of the whole.
+  const isMessages = reply.request.url.startsWith("/v1/messages");
+  const body = { ...(isMessages ? { type: "error" } : {}), ...errorBody(error) };
+  reply.code(error.httpStatus).type("application/json").send(body);
 }
 
 function fromFramework(error: FastifyError, options: ServerOptions): UcmError {

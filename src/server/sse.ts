@@ -1,16 +1,49 @@
 import { Readable } from "node:stream";
 import type { FastifyReply } from "fastify";
 import { toUcmError, type UcmError } from "../errors/index.js";
-import { streamErrorText } from "../openai/index.js";
+import { errorBody, streamErrorText } from "../openai/index.js";
+
+/** How an API writes the events of a stream. */
+export interface EventFormat<Part> {
+  part(part: Part): string;
+  error(error: UcmError): string;
+  /** After the last part, whatever it was. */
+  end: string;
+}
+
+/** Completions and chat: data alone, and a mark at the end. */
+export const dataEvents: EventFormat<object> = {
+  part: (part) => `data: ${JSON.stringify(part)}\n\n`,
+  error: (error) => `data: ${streamErrorText(error)}\n\n`,
+  end: "data: [DONE]\n\n",
+};
+
+/** An event that says what it is. */
+export type NamedEvent = Record<string, unknown> & { type: string };
+
+/** Responses and messages: each event has its type as name. */
+export const namedEvents: EventFormat<NamedEvent> = {
+  part: writeNamed,
+  error(error) {
+    const { message, type, param } = errorBody(error).error;
+    return writeNamed({ type: "error", error: { type, message }, code: type, message, param });
+  },
+  end: "",
+};
+
+function writeNamed(event: NamedEvent): string {
+  return `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+}
 
 /**
  * Answers with server-sent events. The status is sent only when the first part is there, so an
  * error before it is an ordinary error reply; one after it becomes an event of the stream. Parts
  * are asked for as the socket takes them.
  */
-export async function replyWithEvents(
+export async function replyWithEvents<Part>(
   reply: FastifyReply,
-  parts: AsyncGenerator<object, void>,
+  parts: AsyncGenerator<Part, void>,
+  format: EventFormat<Part>,
   reportError: (error: UcmError) => void,
 ): Promise<FastifyReply> {
   const first = await parts.next();
@@ -19,25 +52,22 @@ export async function replyWithEvents(
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
   });
-  return reply.send(Readable.from(eventTexts(first, parts, reportError)));
+  return reply.send(Readable.from(eventTexts(first, parts, format, reportError)));
 }
 
-async function* eventTexts(
-  first: IteratorResult<object, void>,
-  parts: AsyncGenerator<object, void>,
+async function* eventTexts<Part>(
+  first: IteratorResult<Part, void>,
+  parts: AsyncGenerator<Part, void>,
+  format: EventFormat<Part>,
   reportError: (error: UcmError) => void,
 ): AsyncGenerator<string, void> {
   try {
-    if (!first.done) yield event(JSON.stringify(first.value));
-    for await (const part of parts) yield event(JSON.stringify(part));
+    if (!first.done) yield format.part(first.value);
+    for await (const part of parts) yield format.part(part);
   } catch (error) {
     const failure = toUcmError(error);
     reportError(failure);
-    yield event(streamErrorText(failure));
+    yield format.error(failure);
   }
-  yield event("[DONE]");
-}
-
-function event(data: string): string {
-  return `data: ${data}\n\n`;
+  if (format.end !== "") yield format.end;
 }

@@ -1,5 +1,4 @@
 import type { FastifyInstance } from "fastify";
-import { buildSamplingParams } from "../../engine/index.js";
 import {
   type ChatRequest,
   type ChatStyle,
@@ -9,18 +8,18 @@ import {
   chatRoleChunk,
   chatTextChunk,
   chatUsageChunk,
-  type ParsingPlan,
   parseChatRequest,
   promptLogprobs,
   type ResponseHead,
   shapeUsage,
 } from "../../openai/index.js";
-import { adaptSampling, ChoiceParser, isSilent, planParsing } from "../chat-parsing.js";
+import { isSilent } from "../chat-parsing.js";
+import { type ChatRun, startChat } from "../chat-run.js";
 import { type RouteContext, requireModel, servedName } from "../context.js";
-import { addsGenerationPrompt, encodePrompts, renderChat } from "../prompts.js";
+import { addsGenerationPrompt } from "../prompts.js";
 import { responseId } from "../request-id.js";
-import { clientSignal, GenerationRun } from "../run-generation.js";
-import { replyWithEvents } from "../sse.js";
+import { clientSignal, type GenerationRun } from "../run-generation.js";
+import { dataEvents, replyWithEvents } from "../sse.js";
 import { makeTokenText, nowSeconds, wantsUsage } from "./shared.js";
 
 /** POST /v1/chat/completions: text in, text out. */
@@ -31,45 +30,13 @@ export function registerChatCompletions(app: FastifyInstance, context: RouteCont
     requireModel(context, body.model);
     const id = `chatcmpl-${responseId(request, body.request_id)}`;
     const head: ResponseHead = { id, created: nowSeconds(), model: servedName(context) };
-    const { run, plan } = await startRun(context, id, body, signal);
-    const answer = { context, head, body, run, plan, style: makeStyle(context, body) };
+    const chat = await startChat(context, id, body, signal);
+    const answer = { context, head, body, chat, style: makeStyle(context, body) };
     if (!body.stream) return wholeAnswer(answer);
-    return replyWithEvents(reply, answerParts(answer), (error) =>
+    return replyWithEvents(reply, answerParts(answer), dataEvents, (error) =>
       context.options.reportError(error, id),
     );
   });
-}
-
-async function startRun(
-  context: RouteContext,
-  id: string,
-  body: ChatRequest,
-  signal: AbortSignal,
-): Promise<{ run: GenerationRun; plan: ParsingPlan }> {
-  const encodeOptions = {
-    addSpecialTokens: body.add_special_tokens ?? false,
-    truncateTokens: body.truncate_prompt_tokens ?? null,
-    maxOutputTokens: body.sampling.max_tokens ?? 1,
-  };
-  const text = renderChat(context, body);
-  const [prompt] = await encodePrompts(context, [text], encodeOptions, signal);
-  const promptTokenIds = prompt!.tokenIds;
-  const plan = planParsing(context, body, text);
-  const request = {
-    requestId: id,
-    promptTokenIds,
-    sampling: buildSamplingParams(
-      adaptSampling(context, body, plan),
-      context.model,
-      promptTokenIds.length,
-      context.tokenizer,
-    ),
-    priority: body.priority ?? 0,
-    cacheSalt: body.cache_salt ?? null,
-    detokenize: true,
-  };
-  await context.engine.prepare(request.sampling);
-  return { run: new GenerationRun(context.engine, [request], signal), plan };
 }
 
 function makeStyle(context: RouteContext, body: ChatRequest): ChatStyle {
@@ -96,16 +63,14 @@ interface Answer {
   context: RouteContext;
   head: ResponseHead;
   body: ChatRequest;
-  run: GenerationRun;
-  plan: ParsingPlan;
+  chat: ChatRun;
   style: ChatStyle;
 }
 
-async function wholeAnswer({ head, body, run, plan, style }: Answer) {
-  const deltas = await run.collect();
-  const choices = deltas.map((delta, index) =>
-    chatChoice(index, new ChoiceParser(plan, body).parse(delta), style),
-  );
+async function wholeAnswer({ head, chat, style }: Answer) {
+  const { run } = chat;
+  const deltas = await chat.collect();
+  const choices = deltas.map((delta, index) => chatChoice(index, delta, style));
   const scores = run.promptLogprobs[0] ?? null;
   return chatResponse(head, choices, shapeUsage(run.counts), {
     logprobs: scores === null ? null : promptLogprobs(scores, style.tokenText),
@@ -118,30 +83,21 @@ async function* answerParts({
   context,
   head,
   body,
-  run,
-  plan,
+  chat,
   style,
 }: Answer): AsyncGenerator<object, void> {
+  const { run } = chat;
   const usage = wantsUsage(body.stream_options, context.options);
   const withUsage = (part: object) =>
     usage.onEveryPart ? { ...part, usage: shapeUsage(run.counts) } : part;
-  const parsers = new Map<number, ChoiceParser>();
-  const parserOf = (index: number) => {
-    const parser = parsers.get(index) ?? new ChoiceParser(plan, body);
-    parsers.set(index, parser);
-    return parser;
-  };
   let isOpen = false;
-  for await (const { delta } of run) {
+  for await (const { index, delta } of chat.deltas()) {
     if (!isOpen) {
       isOpen = true;
       for (const part of openingParts(head, run, style)) yield withUsage(part);
     }
-    const parsed = parserOf(delta.index).parse(delta);
-    const isPlain = delta.text === "" || style.returnTokenIds || style.logprobs;
-    if (isPlain || !isSilent(parsed)) {
-      yield withUsage(chatDeltaChunk(head, delta.index, parsed, style));
-    }
+    const tellsMore = delta.text === "" || style.returnTokenIds || style.logprobs;
+    if (tellsMore || !isSilent(delta)) yield withUsage(chatDeltaChunk(head, index, delta, style));
   }
   if (usage.atEnd) yield chatUsageChunk(head, shapeUsage(run.counts));
 }

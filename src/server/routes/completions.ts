@@ -17,7 +17,7 @@ import { type RouteContext, requireModel, servedName } from "../context.js";
 import { type EncodedPrompt, encodePrompts } from "../prompts.js";
 import { responseId } from "../request-id.js";
 import { clientSignal, GenerationRun } from "../run-generation.js";
-import { replyWithEvents } from "../sse.js";
+import { dataEvents, replyWithEvents } from "../sse.js";
 import { makeTokenText, nowSeconds, wantsUsage } from "./shared.js";
 
 /** `max_tokens` of this route when the body has none. */
@@ -40,7 +40,7 @@ export function registerCompletions(app: FastifyInstance, context: RouteContext)
     const run = await startRun(context, id, body, prompts, signal);
     const answer = new CompletionAnswer(context, head, body, prompts, run);
     if (!body.stream) return answer.whole();
-    return replyWithEvents(reply, answer.parts(), (error) =>
+    return replyWithEvents(reply, answer.parts(), dataEvents, (error) =>
       context.options.reportError(error, id),
     );
   });

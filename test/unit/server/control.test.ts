@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { Harness, until } from "./harness.js";
+import { Harness, type JsonObject, until } from "./harness.js";
 
 let server: Harness;
 afterEach(() => server.close());
@@ -10,7 +10,9 @@ const short = { prompt: shared, max_tokens: 4 };
 const long = { prompt: "x", max_tokens: 400, ignore_eos: true };
 
 const post = (path: string) => server.post(path, "");
-const isPaused = async () => (await (await fetch(`${server.url}/is_paused`)).json()).is_paused;
+const get = async (path: string): Promise<JsonObject> =>
+  (await fetch(server.url + path)).json() as Promise<JsonObject>;
+const isPaused = async () => (await get("/is_paused")).is_paused;
 
 describe("/pause and /resume", () => {
   it("abort: ends what runs, and keeps what comes until it goes on", async () => {
@@ -116,7 +118,7 @@ describe("development mode", () => {
 
   it("sleeps and wakes up", async () => {
     server = await Harness.start({ options: { devMode: true } });
-    const isSleeping = async () => (await fetch(`${server.url}/is_sleeping`)).json();
+    const isSleeping = () => get("/is_sleeping");
     expect(await isSleeping()).toEqual({ is_sleeping: false });
     expect((await post("/sleep?level=1")).status).toBe(200);
     expect(await isSleeping()).toEqual({ is_sleeping: true });
@@ -130,7 +132,7 @@ describe("development mode", () => {
 
   it("tells the configuration", async () => {
     server = await Harness.start({ options: { devMode: true } });
-    const info = await (await fetch(`${server.url}/server_info?config_format=json`)).json();
+    const info = await get("/server_info?config_format=json");
     expect(info.vllm_config.model.maxModelLen).toBe(512);
   });
 
