@@ -58,6 +58,12 @@ void Report(const char* what, int64_t bytes, double seconds, double roof) {
     std::printf("\n");
 }
 
+/** `seconds_per_gb` is what sums add to a copy of 1e9 bytes, `rate` that of a load, in GB/s. */
+void ReportVerification(double rate, double seconds_per_gb) {
+    std::printf("%-44s %7.2f %% of the load's time\n", "of it verification",
+                100 * std::max(0.0, seconds_per_gb) * rate);
+}
+
 /** Runs body(index) for all indices on some threads. */
 void InParallel(int threads, int64_t count, const std::function<void(int64_t)>& body) {
     std::atomic<int64_t> next{0};
@@ -131,6 +137,14 @@ class Bench {
         Report("memory: dump", bytes_, SecondsOf([&] { Dump(*store); }), one);
         const double load = BestRate(bytes_, [&] { Load(*store); });
         Report("memory: load, verified", bytes_, static_cast<double>(bytes_) * 1e-9 / load, many);
+        std::atomic<uint32_t> sum{0};
+        const double summed = BestRate(bytes_, [&] {
+            InParallel(threads, blocks_, [&](int64_t i) {
+                sum += CopyWithCrc32c(Block(target_, i), Block(arena_, i),
+                                      static_cast<std::size_t>(kShape.bytes_per_block));
+            });
+        });
+        ReportVerification(load, 1 / summed - 1 / many);
     }
 
     void RunFiles(bool direct) {
@@ -157,10 +171,8 @@ class Bench {
         Report("store: dump", bytes_, static_cast<double>(bytes_) * 1e-9 / write, write_roof);
         const double read = BestRate(bytes_, [&] { Load(*store); });
         Report("store: load, verified", bytes_, static_cast<double>(bytes_) * 1e-9 / read, read_roof);
-        const double copied = CopySeconds(false);
-        const double summed = CopySeconds(true);
-        std::printf("%-44s %7.2f %% of the load's time\n", "of it verification",
-                    std::max(0.0, summed - copied) * read / static_cast<double>(bytes_) * 1e11);
+        const double seconds = CopySeconds(true) - CopySeconds(false);
+        ReportVerification(read, seconds * 1e9 / static_cast<double>(bytes_));
         Forget(*store);
         store->Close(std::chrono::seconds(10));
     }

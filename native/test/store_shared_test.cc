@@ -1,4 +1,5 @@
 // Many threads and processes in one folder, each checked against what it may see.
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,8 +21,25 @@ using std::chrono::milliseconds;
 using Statuses = std::vector<BlockStatus>;
 
 constexpr int64_t kSharedKeys = 60;
-/** About a minute with eight processes. */
-constexpr int64_t kMostActions = 3000;
+constexpr int64_t kNoLimit = INT64_MAX;
+
+/** How long clients act, whichever comes first. */
+struct Patience {
+    int64_t actions = kNoLimit;
+    Clock::time_point end = Clock::time_point::max();
+};
+
+/** Several processes in one folder. */
+struct Crowd {
+    int processes;
+    int64_t keys;
+    Patience patience;
+};
+
+Crowd CrowdOfTheDay() {
+    if (Trials(1000) > 1000) return {8, 1000, {kNoLimit, Clock::now() + std::chrono::minutes(1)}};
+    return {4, kSharedKeys, {Trials(500), Clock::time_point::max()}};
+}
 
 std::vector<BlockKey> SomeKeys(Random& random, uint64_t first, int64_t count) {
     std::vector<BlockKey> keys;
@@ -40,12 +58,16 @@ std::vector<BlockKey> SomeKeys(Random& random, uint64_t first, int64_t count) {
  */
 class Client {
   public:
-    Client(KvStore& store, uint32_t id, bool certain)
-        : store_(store), random_(id), own_(1'000'000 * (id + 1)), certain_(certain) {}
+    Client(KvStore& store, uint32_t id, bool certain, int64_t shared_keys)
+        : store_(store),
+          random_(id),
+          own_(1'000'000 * (id + 1)),
+          certain_(certain),
+          shared_keys_(shared_keys) {}
 
     void Act() {
         const bool own = random_.Integer(0, 1) == 0;
-        const auto keys = SomeKeys(random_, own ? own_ : 0, own ? 20 : kSharedKeys);
+        const auto keys = SomeKeys(random_, own ? own_ : 0, own ? 20 : shared_keys_);
         switch (random_.Integer(0, 9)) {
             case 0: case 1: case 2: Dump(keys, own); break;
             case 3: Forget(keys, own); break;
@@ -99,19 +121,26 @@ class Client {
     Random random_;
     const uint64_t own_;
     const bool certain_;
+    const int64_t shared_keys_;
     std::map<std::string, bool> model_;
     std::vector<std::vector<BlockKey>> pinned_;
 };
 
-void RunClients(KvStore& store, int threads, uint32_t first_id, bool certain, int64_t actions) {
+/** Returns how often the clients acted in all. */
+int64_t RunClients(KvStore& store, int threads, uint32_t first_id, bool certain,
+                   const Patience& patience, int64_t shared_keys = kSharedKeys) {
     std::vector<std::thread> clients;
+    std::atomic<int64_t> total{0};
     for (int i = 0; i < threads; ++i) {
         clients.emplace_back([&, i] {
-            Client client(store, first_id + static_cast<uint32_t>(i), certain);
-            for (int64_t action = 0; action < actions; ++action) client.Act();
+            Client client(store, first_id + static_cast<uint32_t>(i), certain, shared_keys);
+            int64_t action = 0;
+            for (; action < patience.actions && Clock::now() < patience.end; ++action) client.Act();
+            total += action;
         });
     }
     for (std::thread& client : clients) client.join();
+    return total.load();
 }
 
 UCM_TEST(store_many_threads_in_memory) {
@@ -119,11 +148,11 @@ UCM_TEST(store_many_threads_in_memory) {
     UCM_CHECK(DramStore::Open({.shape = kSmallShape, .capacity_bytes = 400 * 16384, .threads = 2},
                               &store)
                   .ok());
-    RunClients(*store, 4, 0, true, Trials(4000));
+    RunClients(*store, 4, 0, true, {Trials(4000)});
     UCM_CHECK(DramStore::Open({.shape = kSmallShape, .capacity_bytes = 10 * 16384, .threads = 2},
                               &store)
                   .ok());
-    RunClients(*store, 4, 0, false, Trials(4000));
+    RunClients(*store, 4, 0, false, {Trials(4000)});
     UCM_CHECK(StatOf(*store, "pinnedBlocks") == 0 && StatOf(*store, "corruptBlocks") == 0);
     UCM_CHECK(StatOf(*store, "buffersInUse") == StatOf(*store, "blocks"));
 }
@@ -131,7 +160,7 @@ UCM_TEST(store_many_threads_in_memory) {
 UCM_TEST(store_many_threads_in_files) {
     const TempFolder folder;
     const auto store = OpenFiles(SmallOptions(folder.path()));
-    RunClients(*store, 4, 0, true, Trials(600));
+    RunClients(*store, 4, 0, true, {Trials(600)});
     Eventually([&] { return StatOf(*store, "pinnedBlocks") == 0; });
     UCM_CHECK(StatOf(*store, "corruptBlocks") == 0);
 }
@@ -193,9 +222,10 @@ void Vandalise(const std::string& folder, Random& random) {
 }
 
 /** One server of several, in a process of its own. */
-[[noreturn]] void ServeAndExit(const std::string& folder, uint32_t id, int64_t actions, bool vandal) {
+[[noreturn]] void ServeAndExit(const std::string& folder, uint32_t id, const Crowd& crowd,
+                               bool vandal, std::atomic<int64_t>* actions) {
     FileStoreOptions options = SmallOptions(folder);
-    options.capacity_bytes = 60 * 20480;
+    options.capacity_bytes = crowd.keys * 20480;
     std::shared_ptr<FileStore> store;
     if (!FileStore::Open(options, &store).ok()) _exit(2);
     std::atomic<bool> done{false};
@@ -206,7 +236,7 @@ void Vandalise(const std::string& folder, Random& random) {
             std::this_thread::sleep_for(milliseconds(20));
         }
     });
-    RunClients(*store, 2, 10 * id, false, actions);
+    *actions += RunClients(*store, 2, 10 * id, false, crowd.patience, crowd.keys);
     done.store(true);
     troubles.join();
     store->Close(milliseconds(2000));
@@ -216,13 +246,16 @@ void Vandalise(const std::string& folder, Random& random) {
 
 void RunProcesses(bool vandal) {
     const TempFolder folder;
-    const int processes = Trials(1000) > 1000 ? 8 : 4;
+    const Crowd crowd = CrowdOfTheDay();
+    void* const shared = mmap(nullptr, sizeof(std::atomic<int64_t>), PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    UCM_CHECK(shared != MAP_FAILED);
+    auto* const actions = new (shared) std::atomic<int64_t>(0);
     std::vector<pid_t> children;
-    for (int i = 0; i < processes; ++i) {
+    for (int i = 0; i < crowd.processes; ++i) {
         const pid_t child = fork();
         if (child == 0) {
-            ServeAndExit(folder.path(), static_cast<uint32_t>(i),
-                         std::min(Trials(500), kMostActions), vandal && i == 0);
+            ServeAndExit(folder.path(), static_cast<uint32_t>(i), crowd, vandal && i == 0, actions);
         }
         children.push_back(child);
     }
@@ -235,6 +268,9 @@ void RunProcesses(bool vandal) {
     for (const std::string& path : FilesUnder(folder.path() + "/ucm-v1/servers")) {
         UCM_CHECK_MESSAGE(false, "a server left " + path);
     }
+    std::printf("   %d processes, %lld blocks, %lld actions\n", crowd.processes,
+                static_cast<long long>(crowd.keys), static_cast<long long>(actions->load()));
+    munmap(shared, sizeof(std::atomic<int64_t>));
 }
 
 UCM_TEST(store_many_processes_in_one_folder) { RunProcesses(false); }
