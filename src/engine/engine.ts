@@ -254,6 +254,15 @@ export class Engine {
   async #step(): Promise<void> {
     const { step, started } = this.#scheduler.schedule();
     const scheduledMs = this.#clock();
+    this.#noteStarts(started, scheduledMs);
+    const result = await this.#executor.execute(step, this.#masksOf(step));
+    const events = this.#scheduler.update(result);
+    this.#noteStarts(this.#scheduler.takeLateStarts(), scheduledMs);
+    this.#handleLoadFailures(this.#scheduler.takeLoadFailures());
+    this.#deliver(events, result);
+  }
+
+  #noteStarts(started: readonly StartedSequence[], scheduledMs: number): void {
     for (const sequence of started) {
       const { seqId, promptLength, numCachedTokens } = sequence;
       const live = this.#owners.get(seqId);
@@ -262,10 +271,6 @@ export class Engine {
       }
       this.#totals.promptTokens += promptLength;
     }
-    const result = await this.#executor.execute(step, this.#masksOf(step));
-    const events = this.#scheduler.update(result);
-    this.#handleLoadFailures(this.#scheduler.takeLoadFailures());
-    this.#deliver(events, result);
   }
 
   /** Masks for the sequences of the step that must match a grammar; null when none must. */
@@ -309,7 +314,8 @@ export class Engine {
     }
     for (const { seqId, error } of result.failed) {
       const live = this.#owners.get(seqId);
-      if (live === undefined) continue;
+      // One that the scheduler still has was computed in vain, behind a load that failed.
+      if (live === undefined || this.#scheduler.has(seqId)) continue;
       this.#unregister(live);
       live.fail(UcmError.fromJSON(error));
     }

@@ -50,9 +50,9 @@ export class Connector {
     return this.#pending.size > 0;
   }
 
-  /** Whether pins are to be let go with the next step. */
-  get owesUnpins(): boolean {
-    return this.#unpins.length > 0;
+  /** Whether pins are to be let go, or blocks of an earlier step to be stored, with the next one. */
+  get owesStep(): boolean {
+    return this.#unpins.length > 0 || this.#dumps.some(({ isFilled }) => isFilled);
   }
 
   /** Asks where blocks are; the answer bears the id returned. */
@@ -69,8 +69,13 @@ export class Connector {
     return taskId;
   }
 
-  /** Stores blocks that the step fills, those that are not known to be there. */
-  dump(seqId: number, keys: readonly string[], blockIds: readonly number[]): void {
+  /** Stores blocks that the next step fills, or the last one filled: those not known to be there. */
+  dump({
+    seqId,
+    keys,
+    blockIds,
+    isFilled,
+  }: Omit<StoreDump, "blockIds"> & { blockIds: readonly number[] }): void {
     if (!this.#config.canDump) return;
     const missing = keys.map((_, i) => i).filter((i) => !this.#stored.has(keys[i]!));
     if (missing.length === 0) return;
@@ -78,6 +83,7 @@ export class Connector {
       seqId,
       keys: missing.map((i) => keys[i]!),
       blockIds: Int32Array.from(missing, (i) => blockIds[i]!),
+      isFilled,
     });
     for (const i of missing) this.#remember(keys[i]!);
   }

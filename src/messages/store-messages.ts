@@ -46,12 +46,17 @@ export interface StoreLoad {
   blockIds: Int32Array;
 }
 
-/** Blocks that the step fills, to copy from the arena into the store once it has returned. */
+/** Blocks to copy from the arena into the store. */
 export interface StoreDump {
   /** Whose blocks they are; when its step fails they are not stored. */
   seqId: number;
   keys: readonly string[];
   blockIds: Int32Array;
+  /**
+   * Filled by an earlier step, so that they are copied before anything else is done: they may have
+   * another use already. The others are filled by this step, and copied once it has returned.
+   */
+  isFilled: boolean;
 }
 
 /** Blocks to keep in the store until the pin of this id is let go. */

@@ -78,6 +78,11 @@ export interface ScheduledSequence {
   newBlockIds: Int32Array;
   /** The block table starts anew with newBlockIds: first step, or resumed after preemption. */
   resetBlockTable: boolean;
+  /**
+   * Task of a load into the blocks before numComputedTokens that may be under way: attention waits for
+   * each layer of it. What comes of the sequence counts only when the step's news has the load, good.
+   */
+  awaitsLoad?: number;
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { StoreLoaded, StoreNews, StoreTier } from "../messages/index.js";
 import type { BlockManager, CachedPrefix } from "./block-manager.js";
 import type { KvConnector, LoadFailure } from "./kv-connector.js";
+import type { FollowedLoad } from "./load-follower.js";
 import type { Sequence } from "./sequence.js";
 
 /** What is known of the blocks that the store has of a waiting sequence. */
@@ -27,6 +28,8 @@ interface Pin {
 interface Load {
   sequence: Sequence;
   pin: Pin | null;
+  /** A step has computed behind it, or does. */
+  isFollowed: boolean;
   keys: readonly string[];
   tiers: readonly StoreTier[];
 }
@@ -62,11 +65,11 @@ export class ExternalPrefixes {
     this.#maxPinned = options.numBlocks;
   }
 
-  /** Whether the store still writes to blocks of a sequence that has ended, or keeps some for it. */
+  /** Whether the store still writes to blocks of a sequence that has ended, or is to be told of it. */
   get hasLeftovers(): boolean {
     const loads = [...this.#loading.values()];
     const isWritten = loads.some(({ sequence }) => sequence.status === "finished");
-    return isWritten || this.#connector.owesUnpins;
+    return isWritten || this.#connector.owesStep;
   }
 
   /**
@@ -101,9 +104,24 @@ export class ExternalPrefixes {
     const from = first - external.firstBlock;
     const tiers = external.tiers.slice(from, from + count) as StoreTier[];
     const taskId = this.#connector.load(keys, blockTable.slice(first, first + count));
-    this.#loading.set(taskId, { sequence, keys, tiers, pin: external.pin });
+    this.#loading.set(taskId, { sequence, keys, tiers, pin: external.pin, isFollowed: false });
     sequence.external = { kind: "settled" };
     sequence.status = "loading";
+  }
+
+  /** The first load that no step has followed, which one now does; null for none. */
+  nextToFollow(): Omit<FollowedLoad, "numTokens"> | null {
+    for (const [taskId, load] of this.#loading) {
+      if (load.isFollowed) continue;
+      load.isFollowed = true;
+      const { sequence, keys } = load;
+      return {
+        sequence,
+        taskId,
+        begin: sequence.numComputedTokens + keys.length * this.#blockSize,
+      };
+    }
+    return null;
   }
 
   /**

@@ -1,4 +1,4 @@
-export type { KvConnector, LoadFailure, SchedulerStore } from "./kv-connector.js";
+export type { FilledBlocks, KvConnector, LoadFailure, SchedulerStore } from "./kv-connector.js";
 export type { SchedulingPolicy } from "./policy.js";
 export { Scheduler } from "./scheduler.js";
 export type { BlockHashes, SequenceInput } from "./sequence.js";

@@ -1,5 +1,13 @@
 import type { StoreNews, StoreWork } from "../messages/index.js";
 
+/** Blocks to store, keys[i] in block blockIds[i], of one sequence. */
+export interface FilledBlocks {
+  seqId: number;
+  keys: readonly string[];
+  blockIds: readonly number[];
+  isFilled: boolean;
+}
+
 /** What the scheduler needs of the KV cache store. Answers come with the results of steps. */
 export interface KvConnector {
   /** Whether blocks are loaded at all. */
@@ -8,14 +16,14 @@ export interface KvConnector {
   readonly failsWithLoad: boolean;
   /** Whether look-ups or loads have not been answered. */
   readonly isBusy: boolean;
-  /** Whether pins are to be let go with the next step. */
-  readonly owesUnpins: boolean;
+  /** Whether pins are to be let go, or blocks of an earlier step to be stored, with the next one. */
+  readonly owesStep: boolean;
   /** Asks with the next step where blocks are; returns the id of the answer. */
   lookup(keys: readonly string[]): number;
   /** Loads with the next step; until the answer the blocks may change at any time. */
   load(keys: readonly string[], blockIds: readonly number[]): number;
-  /** Stores blocks that the next step fills. */
-  dump(seqId: number, keys: readonly string[], blockIds: readonly number[]): void;
+  /** Stores blocks that the next step fills, or, with isFilled, that the last one has filled. */
+  dump(blocks: FilledBlocks): void;
   /** Removes blocks with the next step. */
   forget(keys: readonly string[]): void;
   /** Keeps blocks in the store, as far as they are there, until unpin(); returns the pin's id. */

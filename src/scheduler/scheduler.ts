@@ -3,12 +3,20 @@ import type { StepResultMessage } from "../messages/index.js";
 import { BlockManager, type CachedPrefix } from "./block-manager.js";
 import { ExternalPrefixes } from "./external-prefix.js";
 import type { KvConnector, LoadFailure, SchedulerStore } from "./kv-connector.js";
+import { checkConfig, checkFits } from "./limits.js";
+import { type FollowedLoad, followLoad, isGood } from "./load-follower.js";
 import { type SequenceOrder, sequenceOrders } from "./policy.js";
 import { Sequence, type SequenceInput } from "./sequence.js";
-import { StepBatch } from "./step-batch.js";
+import { StepBatch, startedSequence } from "./step-batch.js";
 import { matchSamples, type StepInFlight } from "./step-result.js";
 import { checkStop } from "./stop-check.js";
-import type { SchedulerConfig, SchedulerPlan, SchedulerStats, SequenceEvent } from "./types.js";
+import type {
+  SchedulerConfig,
+  SchedulerPlan,
+  SchedulerStats,
+  SequenceEvent,
+  StartedSequence,
+} from "./types.js";
 import { WaitingQueue } from "./waiting-queue.js";
 
 /**
@@ -35,24 +43,15 @@ export class Scheduler {
   /** Ended since the last step; the workers forget them with the next one. */
   #finished: number[] = [];
   #inFlight: StepInFlight | null = null;
+  /** Those whose first step was a good one behind a load. */
+  #lateStarts: StartedSequence[] = [];
   #numSteps = 0;
   #numArrivals = 0;
   #numPreemptions = 0;
 
-  /**
-   * @throws UcmError UCM_ERR_CONFIG when, without chunked prefill, a sequence within maxModelLen
-   * could be too long for any step.
-   */
+  /** @throws UcmError UCM_ERR_CONFIG as checkConfig() does. */
   constructor(config: SchedulerConfig, store: SchedulerStore | null = null) {
-    const { enableChunkedPrefill, maxNumBatchedTokens, maxModelLen } = config;
-    if (!enableChunkedPrefill && maxNumBatchedTokens < maxModelLen) {
-      throw new UcmError(
-        "UCM_ERR_CONFIG",
-        `max_num_batched_tokens (${maxNumBatchedTokens}) is smaller than max_model_len (${maxModelLen}). ` +
-          "Without chunked prefill a longer prompt could never run. Please increase " +
-          "max_num_batched_tokens, decrease max_model_len, or enable chunked prefill.",
-      );
-    }
+    checkConfig(config);
     this.#config = config;
     this.#order = sequenceOrders[config.policy];
     const sharesArena = store?.sharesArena ?? true;
@@ -85,12 +84,22 @@ export class Scheduler {
           `(max_num_seqs=${maxNumSeqs}, max_num_queued_reqs=${maxNumQueuedRequests}). Please retry later.`,
       );
     }
-    for (const input of inputs) this.#assertFits(input);
+    for (const input of inputs) {
+      if (this.#sequences.has(input.seqId)) {
+        throw internal(`Sequence id ${input.seqId} is in use.`);
+      }
+      checkFits(input, this.#config);
+    }
     for (const input of inputs) {
       const sequence = new Sequence(input, this.#numArrivals++);
       this.#sequences.set(sequence.seqId, sequence);
       this.#waiting.add(sequence);
     }
+  }
+
+  /** Whether a sequence has not ended. */
+  has(seqId: number): boolean {
+    return this.#sequences.has(seqId);
   }
 
   /** Whether schedule() has something to do. */
@@ -106,7 +115,8 @@ export class Scheduler {
     const batch = new StepBatch(this.#config.maxNumBatchedTokens);
     this.#scheduleRunning(batch);
     if (batch.preempted.length === 0 || batch.sequences.length === 0) this.#scheduleWaiting(batch);
-    const hasStoreWork = this.#connector?.isBusy || this.#connector?.owesUnpins;
+    if (batch.sequences.length === 0) this.#followLoad(batch);
+    const hasStoreWork = this.#connector?.isBusy || this.#connector?.owesStep;
     if (batch.sequences.length === 0 && !hasStoreWork) {
       throw internal(
         `Nothing can be scheduled: ${this.#running.length} sequences run, ${this.#waiting.size} wait, ` +
@@ -114,13 +124,15 @@ export class Scheduler {
       );
     }
     this.#external?.pinFor(this.#waiting.inOrder());
-    this.#dumpFilled(batch);
+    for (const [sequence, hashes] of batch.filled) {
+      this.#dump(sequence, hashes, { isFilled: false });
+    }
     const work = this.#connector?.takeWork() ?? null;
     const step = batch.toMessage(++this.#numSteps, this.#finished, work);
-    const { preempted, started, sequences, numTokens } = batch;
+    const { preempted, started, sequences, numTokens, followed } = batch;
     batch.commit();
     this.#finished = [];
-    this.#inFlight = { stepId: step.stepId, sequences, numTokens };
+    this.#inFlight = { stepId: step.stepId, sequences, numTokens, followed };
     return { step, preempted, started };
   }
 
@@ -132,15 +144,19 @@ export class Scheduler {
    */
   update(result: StepResultMessage): SequenceEvent[] {
     if (this.#inFlight === null) throw internal(`Step ${result.stepId} is not in flight.`);
-    const { sequences, numTokens } = this.#inFlight;
+    const { sequences, numTokens, followed } = this.#inFlight;
     const samples = matchSamples(this.#inFlight, result);
     this.#inFlight = null;
-    for (const { seqId } of result.failed) this.#fail(seqId);
+    this.#connector?.receive(result.store ?? null, { numTokens, durationMs: result.durationMs });
+    if (result.store != null) this.#external?.receive(result.store);
+    const isVain = followed !== null && !this.#settleFollowed(followed);
+    if (isVain) samples.delete(followed.sequence);
+    for (const { seqId } of result.failed) {
+      if (!isVain || seqId !== followed.sequence.seqId) this.#fail(seqId);
+    }
     for (const sequence of sequences) {
       if (sequence.status === "running") this.#blocks.index(sequence);
     }
-    this.#connector?.receive(result.store ?? null, { numTokens, durationMs: result.durationMs });
-    if (result.store != null) this.#external?.receive(result.store);
     const events: SequenceEvent[] = [];
     for (const [sequence, { seqId, tokenId, logprobs }] of samples) {
       sequence.append(tokenId);
@@ -171,6 +187,13 @@ export class Scheduler {
   /** Empties the prefix cache of the arena; what the store has stays. */
   resetPrefixCache(): void {
     this.#blocks.forgetPrefixes();
+  }
+
+  /** Sequences that turned out to have started in the last step; the others are in its plan. */
+  takeLateStarts(): StartedSequence[] {
+    const started = this.#lateStarts;
+    this.#lateStarts = [];
+    return started;
   }
 
   stats(): SchedulerStats {
@@ -253,12 +276,41 @@ export class Scheduler {
     return "passed";
   }
 
-  #start(sequence: Sequence, batch: StepBatch): void {
+  /** With nothing else to do, a step computes what follows a load that is under way. */
+  #followLoad(batch: StepBatch): void {
+    const load = this.#external?.nextToFollow() ?? null;
+    const followed = load === null ? null : followLoad(load, this.#config);
+    if (followed !== null) batch.follow(followed);
+  }
+
+  /** Whether what was computed behind a load counts; if not, the workers forget the sequence. */
+  #settleFollowed(followed: FollowedLoad): boolean {
+    const { sequence, numTokens } = followed;
+    if (!isGood(followed)) {
+      if (sequence.status === "finished") return false;
+      sequence.knownToWorker = false;
+      this.#finished.push(sequence.seqId);
+      return false;
+    }
+    this.#enterBatch(sequence);
+    this.#lateStarts.push(startedSequence(sequence));
+    const filled = this.#blocks.filledBy(sequence, numTokens);
+    this.#dump(sequence, filled, { isFilled: true });
+    sequence.numComputedTokens += numTokens;
+    this.#blocks.index(sequence);
+    return true;
+  }
+
+  #enterBatch(sequence: Sequence): void {
     this.#waiting.remove(sequence);
     this.#external?.unpinFor(sequence);
     sequence.status = "running";
     this.#running.push(sequence);
     if (sequence.numCachedTokens === null) this.#blocks.recordFirst(sequence);
+  }
+
+  #start(sequence: Sequence, batch: StepBatch): void {
+    this.#enterBatch(sequence);
     const numTokens = this.#chunkLength(sequence, batch.budget);
     this.#reserve(sequence, numTokens);
     const filled = this.#blocks.filledBy(sequence, numTokens);
@@ -272,13 +324,11 @@ export class Scheduler {
     throw internal(`Sequence ${sequence.seqId} was admitted without the blocks it needs.`);
   }
 
-  #dumpFilled(batch: StepBatch): void {
-    if (this.#connector === null) return;
-    for (const [sequence, hashes] of batch.filled) {
-      const first = Math.floor(sequence.numComputedTokens / this.#config.blockSize);
-      const blockIds = sequence.blockTable.slice(first, first + hashes.length);
-      this.#connector.dump(sequence.seqId, hashes, blockIds);
-    }
+  /** Stores blocks from the first that is not computed on. */
+  #dump(sequence: Sequence, hashes: readonly string[], { isFilled }: { isFilled: boolean }): void {
+    const first = Math.floor(sequence.numComputedTokens / this.#config.blockSize);
+    const blockIds = sequence.blockTable.slice(first, first + hashes.length);
+    this.#connector?.dump({ seqId: sequence.seqId, keys: hashes, blockIds, isFilled });
   }
 
   /** Tokens of a sequence to compute in this step, at least 1. */
@@ -336,24 +386,6 @@ export class Scheduler {
   #release(sequence: Sequence): void {
     this.#running = this.#running.filter((other) => other !== sequence);
     this.#blocks.release(sequence);
-  }
-
-  #assertFits({ promptTokenIds, sampling, seqId }: SequenceInput): void {
-    const { numBlocks, blockSize, maxModelLen } = this.#config;
-    if (promptTokenIds.length === 0) throw internal(`Sequence ${seqId} has no prompt token.`);
-    if (this.#sequences.has(seqId)) throw internal(`Sequence id ${seqId} is in use.`);
-    // The last token is sampled, never computed: it needs no place in the cache.
-    const longest = Math.min(maxModelLen, numBlocks * blockSize + 1);
-    const total = promptTokenIds.length + sampling.maxTokens;
-    if (total <= longest) return;
-    throw new UcmError(
-      "UCM_ERR_CONTEXT_LENGTH",
-      `The request asks for ${total} tokens (${promptTokenIds.length} of prompt, ${sampling.maxTokens} of ` +
-        `output), and the longest that fits is ${longest} tokens: the KV cache has ${numBlocks} blocks of ` +
-        `${blockSize} tokens and max_model_len is ${maxModelLen}. Please shorten the prompt, lower ` +
-        "max_tokens, or start the server with a larger KV cache.",
-      { param: "max_tokens" },
-    );
   }
 }
 

@@ -1,4 +1,5 @@
-import type { StepMessage, StoreTier, StoreWork } from "../messages/index.js";
+import type { ScheduledSequence, StepMessage, StoreTier, StoreWork } from "../messages/index.js";
+import type { FollowedLoad } from "./load-follower.js";
 import type { Sequence } from "./sequence.js";
 import type { StartedSequence } from "./types.js";
 
@@ -16,6 +17,7 @@ export class StepBatch {
   readonly #entries = new Map<Sequence, BatchEntry>();
   /** Hashes of blocks that are full after this step, of sequences whose prompt is then complete. */
   readonly #completed = new Set<string>();
+  #followed: FollowedLoad | null = null;
   #budget: number;
 
   constructor(budget: number) {
@@ -36,6 +38,15 @@ export class StepBatch {
     this.#budget -= entry.numTokens;
     const isDue = sequence.numComputedTokens + entry.numTokens === sequence.numTokens;
     if (isDue) for (const hash of entry.filled) this.#completed.add(hash);
+  }
+
+  /** Lets the step compute behind a load, which nothing else may then be in. */
+  follow(followed: FollowedLoad): void {
+    this.#followed = followed;
+  }
+
+  get followed(): FollowedLoad | null {
+    return this.#followed;
   }
 
   /** Whether the step completes a prompt with this block, so that it can be shared in the next. */
@@ -62,32 +73,27 @@ export class StepBatch {
 
   /** Those that the workers do not know yet; to be read before commit(). */
   get started(): StartedSequence[] {
-    return this.sequences
-      .filter(({ knownToWorker }) => !knownToWorker)
-      .map(({ seqId, promptTokenIds, numCachedTokens, loadedFrom }) => ({
-        seqId,
-        promptLength: promptTokenIds.length,
-        numCachedTokens: numCachedTokens ?? 0,
-        ...(loadedFrom.length > 0 ? { loadedBlocks: countTiers(loadedFrom) } : {}),
-      }));
+    return this.sequences.filter(({ knownToWorker }) => !knownToWorker).map(startedSequence);
   }
 
   /** The message for the workers, from the sequences' state before this step. */
   toMessage(stepId: number, finished: readonly number[], store: StoreWork | null): StepMessage {
-    const entries = [...this.#entries];
+    const scheduled = [...this.#entries].map(([sequence, entry]) => ({
+      seqId: sequence.seqId,
+      numComputedTokens: sequence.numComputedTokens,
+      numTokens: entry.numTokens,
+      newBlockIds: Int32Array.from(entry.newBlockIds),
+      resetBlockTable: entry.resetBlockTable,
+    }));
+    const members = this.#followed === null ? [] : [this.#followed.sequence];
     return {
       type: "step",
       stepId,
-      newSequences: entries
-        .filter(([sequence]) => !sequence.knownToWorker)
-        .map(([{ seqId, promptTokenIds, sampling }]) => ({ seqId, promptTokenIds, sampling })),
-      scheduled: entries.map(([sequence, entry]) => ({
-        seqId: sequence.seqId,
-        numComputedTokens: sequence.numComputedTokens,
-        numTokens: entry.numTokens,
-        newBlockIds: Int32Array.from(entry.newBlockIds),
-        resetBlockTable: entry.resetBlockTable,
-      })),
+      newSequences: [...this.sequences, ...members]
+        .filter((sequence) => !sequence.knownToWorker)
+        .map(({ seqId, promptTokenIds, sampling }) => ({ seqId, promptTokenIds, sampling })),
+      scheduled:
+        this.#followed === null ? scheduled : [...scheduled, followedEntry(this.#followed)],
       finished: Int32Array.from(finished),
       store,
     };
@@ -99,7 +105,30 @@ export class StepBatch {
       sequence.numComputedTokens += entry.numTokens;
       sequence.knownToWorker = true;
     }
+    if (this.#followed !== null) this.#followed.sequence.knownToWorker = true;
   }
+}
+
+/** What is to be told of a sequence that has started. */
+export function startedSequence(sequence: Sequence): StartedSequence {
+  const { seqId, promptTokenIds, numCachedTokens, loadedFrom } = sequence;
+  return {
+    seqId,
+    promptLength: promptTokenIds.length,
+    numCachedTokens: numCachedTokens ?? 0,
+    ...(loadedFrom.length > 0 ? { loadedBlocks: countTiers(loadedFrom) } : {}),
+  };
+}
+
+function followedEntry({ sequence, taskId, begin, numTokens }: FollowedLoad): ScheduledSequence {
+  return {
+    seqId: sequence.seqId,
+    numComputedTokens: begin,
+    numTokens,
+    newBlockIds: Int32Array.from(sequence.blockTable),
+    resetBlockTable: true,
+    awaitsLoad: taskId,
+  };
 }
 
 function countTiers(tiers: readonly StoreTier[]): Record<StoreTier, number> {

@@ -1,12 +1,15 @@
 import { UcmError } from "../errors/index.js";
 import type { SampledToken, StepResultMessage } from "../messages/index.js";
+import type { FollowedLoad } from "./load-follower.js";
 import type { Sequence } from "./sequence.js";
 
 /** The step that the workers are busy with. */
 export interface StepInFlight {
   stepId: number;
   sequences: readonly Sequence[];
+  /** Without those computed behind a load. */
   numTokens: number;
+  followed: FollowedLoad | null;
 }
 
 /**
@@ -23,6 +26,10 @@ export function matchSamples(
   }
   const due = new Map<number, Sequence>();
   for (const sequence of step.sequences) if (sequence.isDue) due.set(sequence.seqId, sequence);
+  const last = step.followed;
+  if (last !== null && last.begin + last.numTokens === last.sequence.numTokens) {
+    due.set(last.sequence.seqId, last.sequence);
+  }
   const samples = new Map<Sequence, SampledToken>();
   for (const sample of result.sampled) {
     const sequence = due.get(sample.seqId);

@@ -91,7 +91,7 @@ async function step(message: StepMessage): Promise<void> {
     send(await compute(message, masks));
     return;
   }
-  send(await store.run(message, (part) => compute(part, masks)));
+  send(await store.run(message, (part, beforeLayer) => compute(part, masks, beforeLayer)));
   store.dump();
 }
 

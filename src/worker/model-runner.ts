@@ -13,11 +13,19 @@ import type { LoadedModel } from "./load-model.js";
 import { createRowScorer } from "./row-scorer.js";
 import type { Sampler, SamplerState } from "./sampler.js";
 import { createSequenceTable } from "./sequence-table.js";
+import type { BeforeLayer } from "./store-runner.js";
 
 /** Runs steps on a loaded model, one at a time. */
 export interface ModelRunner {
-  /** `masks` of the sampling, which may come while the step computes. */
-  step(message: StepMessage, masks?: Promise<TokenMask[]> | null): Promise<StepResultMessage>;
+  /**
+   * `masks` of the sampling, which may come while the step computes; `beforeLayer` is called before
+   * the attention of each layer.
+   */
+  step(
+    message: StepMessage,
+    masks?: Promise<TokenMask[]> | null,
+    beforeLayer?: BeforeLayer | null,
+  ): Promise<StepResultMessage>;
 }
 
 /** Broadcast in the place of a token where none could be chosen. */
@@ -36,20 +44,10 @@ export function createModelRunner(
   blockSize: number,
   comm: Communicator | null = null,
 ): ModelRunner {
-  const { config, hasLogits } = model;
+  const { hasLogits } = model;
   const table = createSequenceTable(blockSize, (sequence) => sampler.createState(sequence));
-  let hiddenAll = new Float32Array(0);
+  const forward = createForward(model, comm);
   const scoreRows = createRowScorer(model);
-
-  async function forward(batch: Batch<SamplerState>): Promise<Float32Array> {
-    const length = batch.rows * config.hiddenSize;
-    if (hiddenAll.length < length) hiddenAll = new Float32Array(length);
-    const hidden = hiddenAll.subarray(0, length);
-    model.embed(batch.tokenIds, hidden);
-    model.arena.beginStep(batch.spec);
-    await model.dense.forward(hidden, batch.rows, attendWith(model, comm));
-    return hidden;
-  }
 
   async function scorePrompt(entry: BatchEntry<SamplerState>, hidden: Float32Array) {
     const { sequence, begin, end, firstRow } = entry;
@@ -95,7 +93,7 @@ export function createModelRunner(
   }
 
   return {
-    async step(message, masks = null) {
+    async step(message, masks = null, beforeLayer = null) {
       const started = performance.now();
       table.forget(message.finished);
       for (const sequence of message.newSequences) table.add(sequence);
@@ -103,7 +101,7 @@ export function createModelRunner(
       const promptLogprobs: PromptLogprobs[] = [];
       let outcome: Pick<StepResultMessage, "sampled" | "failed"> = { sampled: [], failed: [] };
       if (batch.rows > 0) {
-        const hidden = await forward(batch);
+        const hidden = await forward(batch, beforeLayer);
         for (const entry of batch.entries) {
           const scored = await scorePrompt(entry, hidden);
           if (scored !== null) promptLogprobs.push(scored);
@@ -113,6 +111,28 @@ export function createModelRunner(
       const durationMs = performance.now() - started;
       return { type: "stepResult", stepId: message.stepId, ...outcome, promptLogprobs, durationMs };
     },
+  };
+}
+
+/** Runs all layers over a batch; the result, fp32 [rows, hiddenSize], is good until the next call. */
+function createForward(model: LoadedModel, comm: Communicator | null) {
+  const { hiddenSize } = model.config;
+  let hiddenAll = new Float32Array(0);
+  return async (
+    batch: Batch<SamplerState>,
+    beforeLayer: BeforeLayer | null,
+  ): Promise<Float32Array> => {
+    const length = batch.rows * hiddenSize;
+    if (hiddenAll.length < length) hiddenAll = new Float32Array(length);
+    const hidden = hiddenAll.subarray(0, length);
+    model.embed(batch.tokenIds, hidden);
+    model.arena.beginStep(batch.spec);
+    const attend = attendWith(model, comm);
+    await model.dense.forward(hidden, batch.rows, (layer, qkv, attended) => {
+      beforeLayer?.(layer);
+      attend(layer, qkv, attended);
+    });
+    return hidden;
   };
 }
 

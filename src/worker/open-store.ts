@@ -34,10 +34,12 @@ export function openStore(
       const found = await opened.lookup(encodeKeys(keys));
       return Array.from(found, tierOf);
     },
-    async load(keys, blockIds) {
-      const statuses = await opened.load(encodeKeys(keys), arena, blockIds);
+    async load(keys, blockIds, progress) {
+      const statuses = await opened.load(encodeKeys(keys), arena, blockIds, progress);
       return Array.from(statuses, statusOf);
     },
+    waitForLayers: (progress, layers, timeoutMs) =>
+      opened.waitProgress(progress, layers, Math.ceil(timeoutMs)),
     async dump(keys, blockIds) {
       const statuses = await opened.dump(encodeKeys(keys), arena, blockIds);
       return Array.from(statuses, (status) => status === blockStatus.ok);

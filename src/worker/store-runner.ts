@@ -15,12 +15,23 @@ import type {
 const WAIT_MS = 20;
 /** A look-up that takes longer has found nothing: nobody waits for a device that hangs. */
 const LOOKUP_MS = 1_000;
+/** How long a step waits for the load that it computes behind, in all. */
+const FOLLOW_MS = 1_000;
 
 /** The store of a worker, whose blocks are the arena's. Nothing here rejects: failures are statuses. */
 export interface BlockStore {
   lookup(keys: readonly string[]): Promise<(StoreTier | null)[]>;
-  /** keys[i] into block blockIds[i]; the blocks may be written until it settles, and not after. */
-  load(keys: readonly string[], blockIds: Int32Array): Promise<StoreBlockStatus[]>;
+  /**
+   * keys[i] into block blockIds[i]; the blocks may be written until it settles, and not after.
+   * `progress`, int32 [1], is for waitForLayers().
+   */
+  load(
+    keys: readonly string[],
+    blockIds: Int32Array,
+    progress: Int32Array,
+  ): Promise<StoreBlockStatus[]>;
+  /** Blocks this thread until a load has so many layers, of the blocks that did not fail so far. */
+  waitForLayers(progress: Int32Array, layers: number, timeoutMs: number): boolean;
   /** Has read the blocks when it returns; settles when they are stored, true, or are not. */
   dump(keys: readonly string[], blockIds: Int32Array): Promise<boolean[]>;
   /** Keeps blocks from removal; settles when they are kept, true, or are not there. */
@@ -33,11 +44,23 @@ export interface BlockStore {
   close(): Promise<void>;
 }
 
+/** A load that is under way. */
+interface LoadUnderWay {
+  progress: Int32Array;
+  settled: Promise<void>;
+  /** How long steps have waited for its layers. */
+  waitedMs: number;
+}
+
+/** Called before the attention of each layer of a step. */
+export type BeforeLayer = (layer: number) => void;
+
 /** Does the store work of steps beside their computing, and collects what became of it. */
 export class StoreRunner {
   readonly #store: BlockStore;
   #news: StoreNews = emptyNews();
   #dumps: readonly StoreDump[] = [];
+  readonly #loads = new Map<number, LoadUnderWay>();
   /** The keys that each pin holds. */
   readonly #pins = new Map<number, Promise<string[]>>();
   #isClosed = false;
@@ -55,19 +78,25 @@ export class StoreRunner {
    */
   async run(
     message: StepMessage,
-    compute: (message: StepMessage) => Promise<StepResultMessage>,
+    compute: (message: StepMessage, beforeLayer: BeforeLayer | null) => Promise<StepResultMessage>,
   ): Promise<StepResultMessage> {
+    const dumps = message.store?.dumps ?? [];
+    // Before anything writes to these blocks.
+    for (const dump of dumps) if (dump.isFilled) void this.#dump(dump);
     for (const lookup of message.store?.lookups ?? []) void this.#track(this.#lookUp(lookup));
-    for (const load of message.store?.loads ?? []) void this.#track(this.#load(load));
+    for (const load of message.store?.loads ?? []) this.#startLoad(load);
     for (const pin of message.store?.pins ?? []) this.#pin(pin);
     for (const pinId of message.store?.unpins ?? []) void this.#unpin(pinId);
     const forgets = message.store?.forgets ?? [];
     if (forgets.length > 0) void this.#store.forget(forgets);
     const isIdle = message.scheduled.length === 0;
     if (!isIdle) this.#numComputed += 1;
-    const result = await compute(message);
+    const followed = this.#followed(message);
+    const result = await compute(message, followed && behind(followed, this.#store));
+    // The news is what makes this step's work count; a load that is late is told of later.
+    if (followed !== null) await within(timeLeft(followed), followed.settled, undefined);
     const failed = new Set(result.failed.map(({ seqId }) => seqId));
-    this.#dumps = message.store?.dumps.filter(({ seqId }) => !failed.has(seqId)) ?? [];
+    this.#dumps = dumps.filter(({ seqId, isFilled }) => !isFilled && !failed.has(seqId));
     return { ...result, store: await this.#collect(isIdle) };
   }
 
@@ -76,7 +105,7 @@ export class StoreRunner {
    * To be called once its result is on its way, before the next step, which may write to the blocks.
    */
   dump(): void {
-    for (const { keys, blockIds } of this.#dumps) void this.#dump(keys, blockIds);
+    for (const dump of this.#dumps) void this.#dump(dump);
     this.#dumps = [];
   }
 
@@ -115,16 +144,30 @@ export class StoreRunner {
     if (held !== undefined && held.length > 0 && !this.#isClosed) this.#store.unpin(held);
   }
 
-  async #load({ taskId, keys, blockIds }: StoreLoad): Promise<void> {
-    const started = performance.now();
-    const numComputed = this.#numComputed;
-    const statuses = await this.#store.load(keys, blockIds);
-    const isUndisturbed = this.#numComputed === numComputed;
-    const durationMs = isUndisturbed ? performance.now() - started : null;
-    this.#news.loaded.push({ taskId, statuses, durationMs });
+  /** The load that a step computes behind; null for none, or one that is over. */
+  #followed({ scheduled }: StepMessage): LoadUnderWay | null {
+    const taskId = scheduled.find(({ awaitsLoad }) => awaitsLoad !== undefined)?.awaitsLoad;
+    return taskId === undefined ? null : (this.#loads.get(taskId) ?? null);
   }
 
-  async #dump(keys: readonly string[], blockIds: Int32Array): Promise<void> {
+  #startLoad({ taskId, keys, blockIds }: StoreLoad): void {
+    const progress = new Int32Array(1);
+    const started = performance.now();
+    const numComputed = this.#numComputed;
+    const run = async () => {
+      const statuses = await this.#store.load(keys, blockIds, progress);
+      const elapsedMs = performance.now() - started;
+      // Beside computing its end is noticed late, unless the computing waited for it.
+      const isMeasured = this.#numComputed === numComputed || load.waitedMs > elapsedMs / 2;
+      this.#loads.delete(taskId);
+      this.#news.loaded.push({ taskId, statuses, durationMs: isMeasured ? elapsedMs : null });
+    };
+    const load: LoadUnderWay = { progress, settled: Promise.resolve(), waitedMs: 0 };
+    this.#loads.set(taskId, load);
+    load.settled = this.#track(run());
+  }
+
+  async #dump({ keys, blockIds }: StoreDump): Promise<void> {
     const isStored = await this.#store.dump(keys, blockIds);
     this.#news.notStored.push(...keys.filter((_, i) => !isStored[i]));
   }
@@ -146,6 +189,24 @@ export class StoreRunner {
       };
     });
   }
+}
+
+function timeLeft({ waitedMs }: LoadUnderWay): number {
+  return Math.max(0, FOLLOW_MS - waitedMs);
+}
+
+/**
+ * Holds attention back until the load has the layer. When it is late, the step goes on with what is
+ * there, in vain, so that all ranks go on together.
+ */
+function behind(load: LoadUnderWay, store: BlockStore): BeforeLayer {
+  let isLate = false;
+  return (layer) => {
+    if (isLate) return;
+    const started = performance.now();
+    isLate = !store.waitForLayers(load.progress, layer + 1, timeLeft(load));
+    load.waitedMs += performance.now() - started;
+  };
 }
 
 /** What `work` settles with, or `otherwise` when that takes too long. */

@@ -55,7 +55,20 @@ export interface Origins {
   file: number;
   corrupt: number;
   lost: number;
+  /** Steps computed behind a load, and those of them that came to nothing. */
+  followed: number;
+  vain: number;
 }
+
+export const noOrigins: Readonly<Origins> = {
+  arena: 0,
+  memory: 0,
+  file: 0,
+  corrupt: 0,
+  lost: 0,
+  followed: 0,
+  vain: 0,
+};
 
 interface Followed {
   promptLength: number;
@@ -70,7 +83,7 @@ interface Followed {
  * with, those that it fills, and all of them again when its last token is there.
  */
 class BlockWitness {
-  readonly origins: Origins = { arena: 0, memory: 0, file: 0, corrupt: 0, lost: 0 };
+  readonly origins: Origins = { ...noOrigins };
   readonly #hasher: BlockHasher;
   readonly #blockSize: number;
   readonly #sequences = new Map<number, Followed>();
@@ -113,6 +126,7 @@ class BlockWitness {
 
   end(step: StepMessage, result: StepResultMessage): void {
     this.#noteNews(result);
+    if (this.#isVain(step, result)) return;
     for (const { seqId, numComputedTokens, numTokens, ...table } of step.scheduled) {
       const sequence = this.#sequences.get(seqId)!;
       if (table.resetBlockTable) sequence.blockIds = [];
@@ -128,6 +142,16 @@ class BlockWitness {
       sequence.tokens.push(tokenId);
       sequence.chain.push(tokenId);
     }
+  }
+
+  /** Whether the step computed behind a load that did not bring everything. */
+  #isVain({ scheduled }: StepMessage, { store }: StepResultMessage): boolean {
+    const taskId = scheduled[0]?.awaitsLoad;
+    if (taskId === undefined) return false;
+    const load = store?.loaded.find((loaded) => loaded.taskId === taskId);
+    const isGood = load?.statuses.every((status) => status === "ok") ?? false;
+    this.origins[isGood ? "followed" : "vain"] += 1;
+    return !isGood;
   }
 
   #compare({ chain, blockIds }: Followed, begin: number, end: number): void {
@@ -185,7 +209,9 @@ export async function startWitnessed(
     async execute(message) {
       const step = structuredClone(message);
       witness.begin(step);
-      const result = await (store === null ? runner.step(step) : store.run(step, runner.step));
+      const result = await (store === null
+        ? runner.step(step)
+        : store.run(step, (part, beforeLayer) => runner.step(part, null, beforeLayer)));
       test.takeLogits();
       witness.end(step, result);
       store?.dump();

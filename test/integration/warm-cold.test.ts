@@ -7,7 +7,13 @@ import { captureLog } from "../helpers/captured-log.js";
 import { seededRandom } from "../helpers/corpus.js";
 import { testEngineConfig, testStoreConfig } from "../helpers/engine-config.js";
 import { makeTempFolder } from "../helpers/temp-folder.js";
-import { BlockBook, type Origins, startWitnessed, type WitnessedServer } from "./block-witness.js";
+import {
+  BlockBook,
+  noOrigins,
+  type Origins,
+  startWitnessed,
+  type WitnessedServer,
+} from "./block-witness.js";
 import { damageFiles, listBlockFiles } from "./file-damage.js";
 import { ask, bitsOf, type LabAnswer } from "./store-lab.js";
 
@@ -33,7 +39,7 @@ const NEW_TOKENS = 20;
 /** Engines that come one after the other over the same folder. */
 const LIVES = count < 400 ? 3 : 6;
 /** Share of the files that are damaged between two lives. */
-const DAMAGED = 0.1;
+const DAMAGED = count < 400 ? 0.1 : 0.02;
 /** Of a prompt, the share that an earlier one has too. */
 const HIT_RATIOS = [0, 0.5, 0.8, 1];
 const FORMATS: [string, Quantization][] = [
@@ -129,7 +135,7 @@ async function runCache(
   const folder = makeTempFolder();
   const backends = store?.kind === "dram" ? [] : [folder];
   const base = config({ store: store === null ? null : { ...store, backends }, numBlocks });
-  const origins: Origins = { arena: 0, memory: 0, file: 0, corrupt: 0, lost: 0 };
+  const origins: Origins = { ...noOrigins };
   let numDamaged = 0;
   let cachedTokens = 0;
   book.numCompared = 0;
@@ -191,6 +197,7 @@ describe.each(chosen)("%s", (model) => {
         );
         for (const origin of cache.from) expect(origins[origin], origin).toBeGreaterThan(0);
         expect(numFiles - numGood).toBeLessThanOrEqual(numDamaged);
+        if (cache.store !== null) expect(origins.followed).toBeGreaterThan(0);
         if (numDamaged > 20) expect(origins.corrupt + origins.lost).toBeGreaterThan(0);
       }
     },

@@ -13,6 +13,8 @@ const news = (changes: Partial<StoreNews>): StoreNews => ({
   ...changes,
 });
 const step = { numTokens: 0, durationMs: 0 };
+const dump = (connector: Connector, seqId: number, keys: string[], blockIds: number[]) =>
+  connector.dump({ seqId, keys, blockIds, isFilled: false });
 const dumped = (connector: Connector) =>
   connector.takeWork()?.dumps.flatMap(({ keys }) => keys) ?? [];
 
@@ -41,58 +43,58 @@ describe("what is asked of the store", () => {
   it("pins until it is told to let go, which does not wait for other work", () => {
     const connector = connect();
     const pinId = connector.pin(["a", "b"]);
-    expect(connector.owesUnpins).toBe(false);
+    expect(connector.owesStep).toBe(false);
     expect(connector.takeWork()!.pins).toEqual([{ pinId, keys: ["a", "b"] }]);
     connector.unpin(pinId);
-    expect(connector.owesUnpins).toBe(true);
+    expect(connector.owesStep).toBe(true);
     expect(connector.takeWork()!.unpins).toEqual([pinId]);
-    expect(connector.owesUnpins).toBe(false);
+    expect(connector.owesStep).toBe(false);
     expect(connector.takeWork()).toBeNull();
   });
 
   it("leaves out dumps of what is there, until the store says otherwise", () => {
     const connector = connect();
-    connector.dump(1, ["a", "b"], [3, 4]);
+    dump(connector, 1, ["a", "b"], [3, 4]);
     expect(dumped(connector)).toEqual(["a", "b"]);
-    connector.dump(2, ["b", "c"], [5, 6]);
+    dump(connector, 2, ["b", "c"], [5, 6]);
     expect(connector.takeWork()!.dumps).toEqual([
-      { seqId: 2, keys: ["c"], blockIds: Int32Array.of(6) },
+      { seqId: 2, keys: ["c"], blockIds: Int32Array.of(6), isFilled: false },
     ]);
     connector.receive(news({ notStored: ["c"] }), step);
-    connector.dump(3, ["a", "c"], [5, 6]);
+    dump(connector, 3, ["a", "c"], [5, 6]);
     expect(dumped(connector)).toEqual(["c"]);
     const taskId = connector.lookup(["a", "d"]);
     connector.receive(news({ found: [{ taskId, tiers: [null, "file"] }] }), step);
     connector.takeWork();
-    connector.dump(4, ["a", "d"], [1, 2]);
+    dump(connector, 4, ["a", "d"], [1, 2]);
     expect(dumped(connector)).toEqual(["a"]);
     const load = connector.load(["d"], [2]);
     connector.takeWork();
     const statuses = ["corrupt" as const];
     connector.receive(news({ loaded: [{ taskId: load, statuses, durationMs: null }] }), step);
-    connector.dump(5, ["d"], [2]);
+    dump(connector, 5, ["d"], [2]);
     expect(dumped(connector)).toEqual(["d"]);
   });
 
   it("is stored again when it was to be forgotten", () => {
     const connector = connect();
-    connector.dump(1, ["a", "b"], [1, 2]);
+    dump(connector, 1, ["a", "b"], [1, 2]);
     connector.takeWork();
     connector.forget(["a"]);
     expect(connector.takeWork()).toMatchObject({ dumps: [], forgets: ["a"] });
-    connector.dump(2, ["a", "b"], [1, 2]);
+    dump(connector, 2, ["a", "b"], [1, 2]);
     expect(dumped(connector)).toEqual(["a"]);
   });
 
   it("goes by the role", () => {
     const consumer = connect({ canDump: false });
     consumer.forget(["a"]);
-    consumer.dump(1, ["a"], [1]);
+    dump(consumer, 1, ["a"], [1]);
     expect(consumer.takeWork()).toBeNull();
     // Nobody would tell a producer that a block has gone: it leaves that to the store.
     const producer = connect({ canLoad: false });
     for (let i = 0; i < 2; i++) {
-      producer.dump(1, ["a"], [1]);
+      dump(producer, 1, ["a"], [1]);
       expect(dumped(producer)).toEqual(["a"]);
     }
   });

@@ -1,5 +1,6 @@
 import type {
   StoreBlockStatus,
+  StoreDump,
   StoreLoad,
   StoreLookup,
   StoreNews,
@@ -27,6 +28,7 @@ export class SimulatedStore {
   #loads: Pending<StoreLoad>[] = [];
   readonly #pins = new Map<number, readonly string[]>();
   #work: StoreWork | null = null;
+  #news: StoreNews = { found: [], loaded: [], notStored: [] };
   readonly seen = { found: 0, loaded: 0, failed: 0, pinned: 0 };
 
   constructor(random: RandomInt, worker: SimulatedWorker) {
@@ -45,6 +47,8 @@ export class SimulatedStore {
 
   begin(work: StoreWork | null): void {
     this.#work = work;
+    // Before the step computes: blocks of an earlier one may have another use now.
+    for (const dump of work?.dumps ?? []) if (dump.isFilled) this.#dump(dump);
     for (const key of work?.forgets ?? []) this.#blocks.delete(key);
     for (const { pinId, keys } of work?.pins ?? []) {
       if (this.#pins.has(pinId)) throw new Error("a pin of its own each time");
@@ -59,15 +63,16 @@ export class SimulatedStore {
     }
     for (const task of work?.loads ?? []) {
       if (task.keys.length !== task.blockIds.length) throw new Error("one block per key");
-      this.#loads.push({ task, steps: this.#random(0, 9) === 0 ? 40 : this.#random(0, 6) });
+      const steps = [0, 0, 0, this.#random(0, 6), 40][this.#random(0, 4)]!;
+      this.#loads.push({ task, steps });
     }
     this.#scribble();
   }
 
-  /** What was finished, and the dumps of the step, which has been computed. */
-  finish(failedSeqIds: ReadonlySet<number>): StoreNews | null {
+  /** Ends tasks while the step computes. */
+  advance(): void {
     this.#scribble();
-    const news: StoreNews = { found: [], loaded: [], notStored: [] };
+    const news = this.#news;
     for (const task of take(this.#lookups)) {
       const tiers = task.keys.map((key) => this.#tierOf(key));
       news.found.push({ taskId: task.taskId, tiers });
@@ -79,18 +84,33 @@ export class SimulatedStore {
     }
     this.#lookups = this.#lookups.filter(({ steps }) => steps >= 0);
     this.#loads = this.#loads.filter(({ steps }) => steps >= 0);
-    for (const { seqId, keys, blockIds } of this.#work?.dumps ?? []) {
-      if (failedSeqIds.has(seqId)) continue;
-      for (const [i, key] of keys.entries()) {
-        if (this.#random(0, 19) === 0) news.notStored.push(key);
-        else this.#blocks.set(key, this.#worker.readBlock(blockIds[i]!));
-      }
+  }
+
+  /** Whether a load was over, and brought all its blocks, when the step had been computed. */
+  hasLoaded(taskId: number): boolean {
+    const load = this.#news.loaded.find((loaded) => loaded.taskId === taskId);
+    return load?.statuses.every((status) => status === "ok") ?? false;
+  }
+
+  /** What was finished, and the dumps of the step, which has been computed. */
+  finish(failedSeqIds: ReadonlySet<number>): StoreNews | null {
+    for (const dump of this.#work?.dumps ?? []) {
+      if (!dump.isFilled && !failedSeqIds.has(dump.seqId)) this.#dump(dump);
     }
+    const news = this.#news;
+    this.#news = { found: [], loaded: [], notStored: [] };
     const pinned = new Set([...this.#pins.values()].flat());
     for (const key of this.#blocks.keys()) {
       if (this.#random(0, 99) === 0 && !pinned.has(key)) this.#blocks.delete(key);
     }
     return Object.values(news).every((list) => list.length === 0) ? null : news;
+  }
+
+  #dump({ keys, blockIds }: StoreDump): void {
+    for (const [i, key] of keys.entries()) {
+      if (this.#random(0, 19) === 0) this.#news.notStored.push(key);
+      else this.#blocks.set(key, this.#worker.readBlock(blockIds[i]!));
+    }
   }
 
   #tierOf(key: string): StoreTier | null {

@@ -49,6 +49,8 @@ export class SimulatedWorker {
   readonly #forgotten = new Set<number>();
   readonly #arena: (Slot | undefined)[];
   #inFlight: StepMessage | null = null;
+  /** Sequences that computed behind a load that was not good: what they hold must not be used. */
+  readonly #vain = new Set<number>();
   #lastStepId = 0;
 
   constructor(shape: WorkerShape, next?: NextToken) {
@@ -91,7 +93,8 @@ export class SimulatedWorker {
     assert(step.stepId === ++this.#lastStepId, `step ids count up: ${step.stepId}`);
     for (const seqId of step.finished) {
       assert(this.#sequences.delete(seqId), `finished ${seqId} is known`);
-      this.#forgotten.add(seqId);
+      // One that computed in vain comes again.
+      if (!this.#vain.delete(seqId)) this.#forgotten.add(seqId);
     }
     for (const { seqId, promptTokenIds, sampling } of step.newSequences) {
       assert(!this.#sequences.has(seqId) && !this.#forgotten.has(seqId), `${seqId} is new`);
@@ -110,15 +113,21 @@ export class SimulatedWorker {
     const isBusy = seqIds.length > 0 || this.#shape.hasStore === true;
     assert(isBusy && new Set(seqIds).size === seqIds.length, "each sequence once");
     for (const { seqId } of step.newSequences) assert(seqIds.includes(seqId), "new: scheduled");
-    for (const scheduled of step.scheduled) this.#extend(scheduled);
+    for (const scheduled of step.scheduled) this.#extend(scheduled, step);
     this.#inFlight = step;
   }
 
-  /** Computes the step that begin() received: writes, reads back, samples. */
-  finish(): StepResultMessage {
+  /**
+   * Computes the step that begin() received: writes, reads back, samples. `isLoaded` says which loads
+   * are over and good; what is computed behind another one is garbage.
+   */
+  finish(isLoaded: (taskId: number) => boolean = () => true): StepResultMessage {
     const step = this.#inFlight!;
     this.#inFlight = null;
-    for (const { seqId, numTokens } of step.scheduled) this.#write(seqId, numTokens);
+    for (const { seqId, numTokens, awaitsLoad } of step.scheduled) {
+      this.#write(seqId, numTokens);
+      if (awaitsLoad !== undefined && !isLoaded(awaitsLoad)) this.#spoil(seqId, numTokens);
+    }
     const sampled = step.scheduled
       .filter(({ seqId }) => {
         const sequence = this.#sequences.get(seqId)!;
@@ -135,7 +144,7 @@ export class SimulatedWorker {
     };
   }
 
-  #extend(scheduled: StepMessage["scheduled"][number]): void {
+  #extend(scheduled: StepMessage["scheduled"][number], step: StepMessage): void {
     const { seqId, numComputedTokens, numTokens, newBlockIds, resetBlockTable } = scheduled;
     const { blockSize, numBlocks } = this.#shape;
     const sequence = this.#sequences.get(seqId);
@@ -160,7 +169,22 @@ export class SimulatedWorker {
     );
     assert(new Set(sequence.blockTable).size === sequence.blockTable.length, `${seqId}: no double`);
     for (const id of newBlockIds) assert(id >= 0 && id < numBlocks, `block ${id} exists`);
-    if (resetBlockTable) this.#read(seqId, sequence, numComputedTokens);
+    if (scheduled.awaitsLoad !== undefined) {
+      assert(resetBlockTable && step.scheduled.length === 1, `${seqId}: alone behind a load`);
+    } else if (resetBlockTable) {
+      this.#read(seqId, sequence, numComputedTokens);
+    }
+    assert(!this.#vain.has(seqId), `${seqId}: forgotten before it is scheduled again`);
+  }
+
+  /** What attention over blocks that are not there makes of keys and values. */
+  #spoil(seqId: number, numTokens: number): void {
+    const sequence = this.#sequences.get(seqId)!;
+    this.#vain.add(seqId);
+    for (let i = 1; i <= numTokens; i++) {
+      const slot = this.#arena[this.#slot(sequence, sequence.numComputed - i)]!;
+      slot.content = ~slot.content;
+    }
   }
 
   #write(seqId: number, numTokens: number): void {
@@ -191,6 +215,10 @@ export class SimulatedWorker {
 
   #sample(seqId: number): number {
     const sequence = this.#sequences.get(seqId)!;
+    if (this.#vain.has(seqId)) {
+      this.#append(seqId, sequence, 0);
+      return 0;
+    }
     const read = this.#read(seqId, sequence, sequence.tokenIds.length);
     const tokenId = this.#nextToken(read, sequence.promptLength);
     this.#append(seqId, sequence, tokenId);

@@ -25,6 +25,7 @@ function heldStore() {
         `load ${keys} ${ids}`,
         keys.map(() => "ok" as const),
       ),
+    waitForLayers: () => true,
     dump: (keys, ids) =>
       hold(
         `dump ${keys} ${ids}`,
@@ -57,6 +58,12 @@ function stepOf(work: Partial<StoreWork>, seqIds: number[] = []): StepMessage {
     finished: Int32Array.of(),
     store: { lookups: [], loads: [], dumps: [], forgets: [], pins: [], unpins: [], ...work },
   };
+}
+
+/** A step of sequence 5 alone, behind load 7. */
+function behindLoad(work: Partial<StoreWork>): StepMessage {
+  const step = stepOf(work, [5]);
+  return { ...step, scheduled: [{ ...step.scheduled[0]!, awaitsLoad: 7 }] };
 }
 
 const error = { code: "UCM_ERR_INTERNAL" as const, message: "", param: null };
@@ -112,12 +119,87 @@ describe("the store work of a step", () => {
     expect((await runner.run(stepOf({}), computed())).store).toBeNull();
   });
 
+  it("is followed by attention in layer order, and its news comes with the step's result", async () => {
+    const { store, calls, answers } = heldStore();
+    let ready = 0;
+    const following: BlockStore = {
+      ...store,
+      waitForLayers: (progress, layers) => {
+        calls.push(`layers ${layers} of ${progress.length}`);
+        ready = layers;
+        return true;
+      },
+    };
+    const runner = new StoreRunner(following);
+    const loads = [{ taskId: 7, keys: ["a"], blockIds: Int32Array.of(0) }];
+    const { store: news } = await runner.run(behindLoad({ loads }), async (_, beforeLayer) => {
+      for (const layer of [0, 1, 2]) {
+        beforeLayer!(layer);
+        expect(ready).toBe(layer + 1);
+      }
+      setTimeout(answers[0]!, 30);
+      return computed()();
+    });
+    expect(calls).toEqual(["load a 0", "layers 1 of 1", "layers 2 of 1", "layers 3 of 1"]);
+    expect(news!.loaded).toEqual([{ taskId: 7, statuses: ["ok"], durationMs: null }]);
+    // It is over: there is nothing to wait for.
+    await runner.run(behindLoad({}), async (_, beforeLayer) => {
+      expect(beforeLayer).toBeNull();
+      return computed()();
+    });
+  });
+
+  it("is waited for by a step behind it for a while only, and then told of later", async () => {
+    const { store, calls, answers } = heldStore();
+    const late: BlockStore = {
+      ...store,
+      waitForLayers: (_progress, layers, timeoutMs) => {
+        calls.push(`layers ${layers}`);
+        const end = performance.now() + timeoutMs;
+        while (performance.now() < end);
+        return false;
+      },
+    };
+    const runner = new StoreRunner(late);
+    const loads = [{ taskId: 7, keys: ["a"], blockIds: Int32Array.of(0) }];
+    const begun = performance.now();
+    const { store: nothing } = await runner.run(behindLoad({ loads }), async (_, beforeLayer) => {
+      for (const layer of [0, 1, 2]) beforeLayer!(layer);
+      return computed()();
+    });
+    expect(nothing).toBeNull();
+    expect(calls).toEqual(["load a 0", "layers 1"]);
+    expect(performance.now() - begun).toBeLessThan(1800);
+    answers[0]!();
+    const { store: news } = await runner.run(stepOf({}), computed());
+    // The step waited for it, so that its time is its own.
+    expect(news!.loaded).toEqual([{ taskId: 7, statuses: ["ok"], durationMs: expect.any(Number) }]);
+  });
+
+  it("copies blocks of an earlier step before it loads or computes", async () => {
+    const { store, calls } = heldStore();
+    const runner = new StoreRunner(store);
+    const work = {
+      loads: [{ taskId: 1, keys: ["c"], blockIds: Int32Array.of(1) }],
+      dumps: [
+        { seqId: 1, keys: ["a"], blockIds: Int32Array.of(1), isFilled: true },
+        { seqId: 2, keys: ["b"], blockIds: Int32Array.of(2), isFilled: false },
+      ],
+    };
+    await runner.run(stepOf(work, [2]), async () => {
+      expect(calls).toEqual(["dump a 1", "load c 1"]);
+      return computed([1])();
+    });
+    runner.dump();
+    expect(calls).toEqual(["dump a 1", "load c 1", "dump b 2"]);
+  });
+
   it("dumps after the result, but for sequences that failed", async () => {
     const { store, calls, answers } = heldStore();
     const runner = new StoreRunner(store);
     const dumps = [
-      { seqId: 1, keys: ["a", "bad"], blockIds: Int32Array.of(1, 2) },
-      { seqId: 2, keys: ["b"], blockIds: Int32Array.of(3) },
+      { seqId: 1, keys: ["a", "bad"], blockIds: Int32Array.of(1, 2), isFilled: false },
+      { seqId: 2, keys: ["b"], blockIds: Int32Array.of(3), isFilled: false },
     ];
     await runner.run(stepOf({ dumps }, [1, 2]), computed([2]));
     expect(calls).toEqual([]);
