@@ -88,6 +88,15 @@ export class BlockManager {
     return blockIds;
   }
 
+  /** Extends the block table of a sequence for which room was found. */
+  reserve(sequence: Sequence, numTokens: number): void {
+    if (this.extend(sequence, numTokens) !== null) return;
+    throw new UcmError(
+      "UCM_ERR_INTERNAL",
+      `Sequence ${sequence.seqId} was admitted without the blocks it needs.`,
+    );
+  }
+
   /** Hashes of the blocks that become full when `numTokens` more tokens are computed. */
   filledBy({ blockHashes, numComputedTokens }: Sequence, numTokens: number): readonly string[] {
     if (blockHashes === null) return [];

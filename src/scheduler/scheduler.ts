@@ -1,6 +1,7 @@
 import { UcmError } from "../errors/index.js";
 import type { StepResultMessage } from "../messages/index.js";
-import { BlockManager, type CachedPrefix } from "./block-manager.js";
+import { Admissions } from "./admission.js";
+import { BlockManager } from "./block-manager.js";
 import { ExternalPrefixes } from "./external-prefix.js";
 import type { KvConnector, LoadFailure, SchedulerStore } from "./kv-connector.js";
 import { checkConfig, checkFits } from "./limits.js";
@@ -38,6 +39,7 @@ export class Scheduler {
   readonly #waiting: WaitingQueue;
   readonly #connector: KvConnector | null;
   readonly #external: ExternalPrefixes | null;
+  readonly #admissions: Admissions;
   readonly #sequences = new Map<number, Sequence>();
   #running: Sequence[] = [];
   /** Ended since the last step; the workers forget them with the next one. */
@@ -68,6 +70,11 @@ export class Scheduler {
             numBlocks: config.numBlocks,
             sharesArena,
           });
+    this.#admissions = new Admissions(config, {
+      blocks: this.#blocks,
+      waiting: this.#waiting,
+      external: this.#external,
+    });
   }
 
   /**
@@ -239,41 +246,16 @@ export class Scheduler {
     for (const sequence of this.#waiting.inOrder()) {
       if (batch.budget === 0 || this.#running.length >= maxNumSeqs) break;
       if (sequence.status === "loading") continue;
-      if (sequence.blockTable.length === 0) {
+      if (!sequence.holdsBlocks) {
         if (isBlocked) continue;
-        const outcome = this.#admit(sequence, batch);
+        const outcome = this.#admissions.admit(sequence, batch, this.#running.length);
         if (outcome === "blocked") isBlocked = true;
         if (outcome !== "admitted") continue;
-      } else if (!enableChunkedPrefill && remaining(sequence) > batch.budget) {
+      } else if (!enableChunkedPrefill && sequence.numRemaining > batch.budget) {
         break;
       }
       this.#start(sequence, batch);
     }
-  }
-
-  /** Gives a waiting sequence its prefix, from the arena or by starting to load it. */
-  #admit(sequence: Sequence, batch: StepBatch): "admitted" | "passed" | "blocked" {
-    const { blockSize, enableChunkedPrefill } = this.#config;
-    const prefix = this.#blocks.findPrefix(sequence);
-    // A block that this step is about to fill is worth a step of waiting: requests with a common
-    // prefix that arrive together, and the n sequences of one request, compute it once.
-    if (prefix.missing !== null && batch.completes(prefix.missing)) return "blocked";
-    const numToLoad = this.#external === null ? 0 : this.#external.consider(sequence, prefix);
-    if (numToLoad === null) return "passed";
-    if (numToLoad > 0) return this.#load(sequence, prefix, numToLoad);
-    const numUncached = sequence.numTokens - prefix.blockIds.length * blockSize;
-    if (!enableChunkedPrefill && numUncached > batch.budget) return "blocked";
-    return this.#blocks.admit(sequence, prefix) ? "admitted" : "blocked";
-  }
-
-  /** A sequence that loads holds the blocks of all that is known of it, so that it can go on. */
-  #load(sequence: Sequence, prefix: CachedPrefix, numToLoad: number): "passed" | "blocked" {
-    const numHolders = this.#waiting.inOrder().filter((other) => holdsBlocks(other)).length;
-    if (this.#running.length + numHolders >= this.#config.maxNumSeqs) return "blocked";
-    if (!this.#blocks.admit(sequence, prefix)) return "blocked";
-    this.#reserve(sequence, remaining(sequence));
-    this.#external!.start(sequence, numToLoad);
-    return "passed";
   }
 
   /** With nothing else to do, a step computes what follows a load that is under way. */
@@ -312,16 +294,10 @@ export class Scheduler {
   #start(sequence: Sequence, batch: StepBatch): void {
     this.#enterBatch(sequence);
     const numTokens = this.#chunkLength(sequence, batch.budget);
-    this.#reserve(sequence, numTokens);
+    this.#blocks.reserve(sequence, numTokens);
     const filled = this.#blocks.filledBy(sequence, numTokens);
     const newBlockIds = [...sequence.blockTable];
     batch.add(sequence, { numTokens, newBlockIds, resetBlockTable: true, filled });
-  }
-
-  /** Extends the block table of a sequence for which room was found. */
-  #reserve(sequence: Sequence, numTokens: number): void {
-    if (this.#blocks.extend(sequence, numTokens) !== null) return;
-    throw internal(`Sequence ${sequence.seqId} was admitted without the blocks it needs.`);
   }
 
   /** Stores blocks from the first that is not computed on. */
@@ -336,7 +312,7 @@ export class Scheduler {
     const { longPrefillTokenThreshold, enableChunkedPrefill } = this.#config;
     const limit =
       enableChunkedPrefill && longPrefillTokenThreshold > 0 ? longPrefillTokenThreshold : budget;
-    return Math.min(remaining(sequence), limit, budget);
+    return Math.min(sequence.numRemaining, limit, budget);
   }
 
   /** Preempts a running sequence, or takes back what was loaded for one that still waits. */
@@ -359,7 +335,7 @@ export class Scheduler {
   /** The last in order of those whose blocks can be taken: not of those that load into them. */
   #worstHolder(): Sequence {
     const waiting = this.#waiting.inOrder().filter((other) => other.status === "waiting");
-    const holders = [...this.#running, ...waiting.filter(holdsBlocks)];
+    const holders = [...this.#running, ...waiting.filter(({ holdsBlocks }) => holdsBlocks)];
     return holders.reduce((worst, other) => (this.#order(worst, other) < 0 ? other : worst));
   }
 
@@ -387,15 +363,6 @@ export class Scheduler {
     this.#running = this.#running.filter((other) => other !== sequence);
     this.#blocks.release(sequence);
   }
-}
-
-/** Tokens known of a sequence and not computed. */
-function remaining({ numTokens, numComputedTokens }: Sequence): number {
-  return numTokens - numComputedTokens;
-}
-
-function holdsBlocks({ blockTable }: Sequence): boolean {
-  return blockTable.length > 0;
 }
 
 function internal(message: string): UcmError {

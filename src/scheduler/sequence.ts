@@ -79,6 +79,15 @@ export class Sequence {
     return this.promptTokenIds.length + this.outputTokenIds.length;
   }
 
+  /** Tokens known and not computed. */
+  get numRemaining(): number {
+    return this.numTokens - this.numComputedTokens;
+  }
+
+  get holdsBlocks(): boolean {
+    return this.blockTable.length > 0;
+  }
+
   /** Whether the step in flight computes the last known token, so that a new one is sampled. */
   get isDue(): boolean {
     return this.numComputedTokens === this.numTokens;
