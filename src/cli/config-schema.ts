@@ -17,6 +17,7 @@ const shapes: Record<FlagType, (spec: FlagSpec) => JsonSchema> = {
     anyOf: [{ type: "integer", ...bounds(spec) }, humanNumber, { const: "auto" }],
   }),
   float: (spec) => ({ type: "number", ...bounds(spec) }),
+  rate: () => ({ anyOf: [{ type: "number", exclusiveMinimum: 0 }, { const: "inf" }] }),
   bool: () => ({ type: "boolean" }),
   switch: () => ({ type: "boolean" }),
   json: () => ({ type: "object" }),

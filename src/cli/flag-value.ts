@@ -28,6 +28,7 @@ const readers: Record<FlagSpec["type"], (raw: unknown) => FlagValue> = {
   humanInt: readHumanInt,
   humanIntOrAuto: (raw) => (raw === "auto" ? -1 : readHumanInt(raw)),
   float: readFloat,
+  rate: readRate,
   bool: readBool,
   switch: readBool,
   json: readJsonObject,
@@ -64,6 +65,12 @@ function readFloat(raw: unknown): number {
   const isNumeric = typeof raw === "string" && /^\s*[+-]?(\d|\.\d)/.test(raw);
   const value = isNumeric ? Number(raw) : raw;
   if (typeof value === "number" && Number.isFinite(value)) return value;
+  throw new ValueProblem(`invalid float value: '${describe(raw)}'`);
+}
+
+function readRate(raw: unknown): number {
+  const value = raw === "inf" ? Number.POSITIVE_INFINITY : readFloat(raw);
+  if (value > 0) return value;
   throw new ValueProblem(`invalid float value: '${describe(raw)}'`);
 }
 

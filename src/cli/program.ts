@@ -2,6 +2,9 @@ import { Command, CommanderError } from "commander";
 import { nearestName } from "../config/index.js";
 import { toUcmError, UcmError } from "../errors/index.js";
 import { isDebugEnabled } from "../log/index.js";
+import { runBenchLatency } from "./bench/latency.js";
+import { runBenchServe } from "./bench/serve.js";
+import { runBenchThroughput } from "./bench/throughput.js";
 import { cacheSummary, runCache } from "./cache/command.js";
 import { runChat } from "./client/chat.js";
 import { runComplete } from "./client/complete.js";
@@ -9,7 +12,7 @@ import { runCollectEnv } from "./collect-env.js";
 import { readCommandLine } from "./command-flags.js";
 import { renderHelp } from "./command-help.js";
 import { runConfig } from "./config.js";
-import { type CommandName, commandInfos, usageLine } from "./flags/index.js";
+import { type CommandInfo, type CommandName, commandInfos, usageLine } from "./flags/index.js";
 import type { Invocation } from "./invocation.js";
 import { runOffline } from "./offline.js";
 import { readVersion } from "./package-files.js";
@@ -21,6 +24,9 @@ const runners: { [C in CommandName]: (invocation: Invocation<C>) => Promise<numb
   offline: runOffline,
   chat: runChat,
   complete: runComplete,
+  "bench serve": runBenchServe,
+  "bench latency": runBenchLatency,
+  "bench throughput": runBenchThroughput,
   config: runConfig,
   "collect-env": runCollectEnv,
 };
@@ -64,8 +70,16 @@ export async function main(argv: readonly string[]): Promise<number> {
         exitCode = await run(args);
       });
   // The flags of a command are read by the flag table, which follows vLLM's parser.
-  for (const [name, { summary }] of Object.entries(commandInfos)) {
-    addCommand(name, summary, "[model] [options]", (args) => runCommand(name as CommandName, args));
+  for (const name of rootNames) {
+    const info = commandInfos[name as CommandName] as CommandInfo | undefined;
+    if (info !== undefined) {
+      addCommand(name, info.summary, "[model] [options]", (args) =>
+        runCommand(name as CommandName, args),
+      );
+    } else if (membersOf(name).length > 0) {
+      const summary = `Group of commands: ${membersOf(name).join(", ")}.`;
+      addCommand(name, summary, "<command> [options]", (args) => runMember(name, args));
+    }
   }
   addCommand("cache", cacheSummary, "[folder...] [options]", runCache);
   if (argv.length === 0) {
@@ -79,6 +93,35 @@ export async function main(argv: readonly string[]): Promise<number> {
     return error.exitCode === 0 ? 0 : reportRootError(argv, error);
   }
   return exitCode;
+}
+
+/** Second words of the commands that start with `group`. */
+function membersOf(group: string): string[] {
+  const names = Object.keys(commandInfos).map((name) => name.split(" "));
+  return names.flatMap(([first, second]) => (first === group && second ? [second] : []));
+}
+
+/** Runs a command of two words; without a second word, or with --help, lists the choices. */
+async function runMember(group: string, [member, ...argv]: string[]): Promise<number> {
+  const members = membersOf(group);
+  if (member !== undefined && members.includes(member)) {
+    return runCommand(`${group} ${member}` as CommandName, argv);
+  }
+  const usage = `usage: ucm ${group} [-h] {${members.join(",")}} ...`;
+  if (member === "-h" || member === "--help") {
+    const rows = members.map(
+      (name) => `  ${name.padEnd(24)}${commandInfos[`${group} ${name}` as CommandName].summary}`,
+    );
+    process.stdout.write(`${usage}\n\n${rows.join("\n")}\n`);
+    return 0;
+  }
+  const choices = members.map((name) => `'${name}'`).join(", ");
+  const message =
+    member === undefined
+      ? `the following arguments are required: ${group}_type`
+      : `argument ${group}_type: invalid choice: '${member}' (choose from ${choices})`;
+  process.stderr.write(`${usage}\nucm ${group}: error: ${message}\n`);
+  return new UcmError("UCM_ERR_USAGE", message).exitCode;
 }
 
 async function runCommand<C extends CommandName>(

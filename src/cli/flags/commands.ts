@@ -21,6 +21,9 @@ export const commandInfos: Record<CommandName, CommandInfo> = {
   },
   chat: { summary: "Talk to a model on a running server.", positional: null },
   complete: { summary: "Let a model on a running server continue a prompt.", positional: null },
+  "bench serve": { summary: "Measure a running server under load.", positional: null },
+  "bench latency": { summary: "Measure the time of one batch.", positional: model },
+  "bench throughput": { summary: "Measure tokens per second of many prompts.", positional: model },
   config: {
     summary: "Print the configuration of `ucm serve` and where each value came from.",
     positional: { ...model, metavar: "model_tag" },

@@ -1,5 +1,11 @@
 import { acceptedFlags } from "./accepted.js";
 import { acceptedServerFlags } from "./accepted-server.js";
+import {
+  benchLatencyFlags,
+  benchServeFlags,
+  benchServeIdleFlags,
+  benchThroughputFlags,
+} from "./bench.js";
 import { chatFlags, completeFlags } from "./client.js";
 import { engineFlags } from "./engine.js";
 import { frontendFlags } from "./frontend.js";
@@ -39,6 +45,9 @@ export const flagTable: FlagTable = {
 const ownFlags = {
   chat: chatFlags,
   complete: completeFlags,
+  "bench serve": { ...benchServeIdleFlags, ...benchServeFlags },
+  "bench latency": benchLatencyFlags,
+  "bench throughput": benchThroughputFlags,
   config: configFlags,
 } as const satisfies Partial<Record<CommandName, FlagTable>>;
 

@@ -1,10 +1,16 @@
 /** Commands that load a model: they share the engine's flags and configuration files. */
-export const engineCommands = ["serve", "offline"] as const;
+export const engineCommands = ["serve", "offline", "bench latency", "bench throughput"] as const;
 
 export type EngineCommandName = (typeof engineCommands)[number];
 
 /** The commands that take flags; two words are a command of a group. */
-export type CommandName = EngineCommandName | "config" | "collect-env" | "chat" | "complete";
+export type CommandName =
+  | EngineCommandName
+  | "config"
+  | "collect-env"
+  | "chat"
+  | "complete"
+  | "bench serve";
 
 /** Help groups, in the order in which help lists them; vLLM's names plus our own two. */
 export const flagGroups = {
@@ -32,7 +38,7 @@ export type FlagGroup = keyof typeof flagGroups;
 
 /**
  * How the text of a value is read. `humanInt` takes 1k = 1000 and 1K = 1024, its `OrAuto` kind
- * also `auto` for -1; `bool` is `--x` or
+ * also `auto` for -1; `rate` is a number above 0 or `inf`; `bool` is `--x` or
  * `--no-x`; `switch` is `--x` alone; `append` collects one value per occurrence, the lists take
  * all values that follow; `jsonList` is one JSON list of strings.
  */
@@ -42,6 +48,7 @@ export type FlagType =
   | "humanInt"
   | "humanIntOrAuto"
   | "float"
+  | "rate"
   | "bool"
   | "switch"
   | "json"
@@ -141,6 +148,7 @@ export function flagsOf(group: FlagGroup, groupExtras: Extras = {}) {
     humanInt: row<number>("humanInt"),
     humanIntOrAuto: row<number>("humanIntOrAuto"),
     float: row<number>("float"),
+    rate: row<number>("rate"),
     bool: row<boolean>("bool"),
     toggle: row<boolean>("switch"),
     json: row<Record<string, unknown>>("json"),
