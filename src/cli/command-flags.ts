@@ -48,7 +48,9 @@ export async function readCommandLine<C extends CommandName>(
     );
   }
   const layers = await findLayers(command, parsed.values, context);
-  return { kind: "run", ...mergeLayers<C>(table, layers, warnings) };
+  // A flag of another command keeps its default: code that commands share may ask for it.
+  const all = readsConfigFiles(command) ? { ...flagTable, ...table } : table;
+  return { kind: "run", ...mergeLayers<C>(all, table, layers, warnings) };
 }
 
 const COMMAND_LINE = "command line";
@@ -74,6 +76,7 @@ async function findLayers(
 export const secretFlags = new Set(["api-key", "hf-token"]);
 
 function mergeLayers<C extends CommandName>(
+  all: FlagTable,
   table: FlagTable,
   layers: readonly FlagLayer[],
   warnings: string[],
@@ -81,8 +84,8 @@ function mergeLayers<C extends CommandName>(
   const values: Record<string, FlagValue> = {};
   const nonDefault: Record<string, FlagValue> = {};
   const sources = new Map<string, string>();
-  for (const [name, spec] of Object.entries({ ...flagTable, ...table })) {
-    // A flag of another command keeps its default: a shared configuration file may set it.
+  for (const [name, spec] of Object.entries(all)) {
+    // A shared configuration file may set flags of other commands.
     const layer = Object.hasOwn(table, name)
       ? layers.find((candidate) => candidate.values.has(name))
       : undefined;

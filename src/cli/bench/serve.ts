@@ -29,14 +29,7 @@ const print = (line: string) => process.stdout.write(`${line}\n`);
  */
 export async function runBenchServe({ flags }: Invocation<"bench serve">): Promise<number> {
   const plan = planBench(flags, process.env);
-  print(
-    `Namespace(${Object.entries(flags)
-      .map(
-        ([name, value]) =>
-          `${name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}=${pythonRepr(value)}`,
-      )
-      .join(", ")})`,
-  );
+  print(namespaceOf(flags));
   const { model, root } = await findModel(flags, plan);
   const tokenizer = await openTokenizer(flags.tokenizer ?? root);
   const requests = makeRequests(flags, tokenizer, new RandomSource(flags.seed));
@@ -67,6 +60,15 @@ export async function runBenchServe({ flags }: Invocation<"bench serve">): Promi
   } finally {
     stop.forget();
   }
+}
+
+/** The flags as Python's argparse prints them. */
+function namespaceOf(flags: Flags): string {
+  const items = Object.entries(flags).map(
+    ([name, value]) =>
+      `${name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}=${pythonRepr(value)}`,
+  );
+  return `Namespace(${items.join(", ")})`;
 }
 
 /** The model to ask for, and where its files are as far as the server tells. */
