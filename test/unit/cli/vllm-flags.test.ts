@@ -93,6 +93,7 @@ function examples(spec: FlagSpec): { good: string[]; bad: string[] | null } {
     switch: { good: [], bad: null },
     int: { good: [number], bad: ["1.5"] },
     float: { good: ["0.5"], bad: ["much"] },
+    rate: { good: ["inf"], bad: ["0"] },
     humanInt: { good: ["4K"], bad: ["1.5K"] },
     humanIntOrAuto: { good: ["auto"], bad: ["4X"] },
     intList: { good: ["1", "2"], bad: ["1", "b"] },
