@@ -1,6 +1,6 @@
 import { type EngineConfig, toGib } from "../config/index.js";
 import { Engine } from "../engine/index.js";
-import { launchWorkers, type WorkerGroup } from "../launcher/index.js";
+import { Supervisor } from "../launcher/index.js";
 import { log } from "../log/index.js";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.js";
 import { showLoadProgress } from "./load-progress.js";
@@ -8,7 +8,7 @@ import { showLoadProgress } from "./load-progress.js";
 /** A loaded model, ready for requests. */
 export interface EngineRuntime {
   engine: Engine;
-  workers: WorkerGroup;
+  workers: Supervisor;
 }
 
 /** The tokenizer of the configuration, null under --skip-tokenizer-init. */
@@ -26,9 +26,9 @@ export async function startEngine(
   const startedMs = performance.now();
   log.info(`Starting to load model ${config.model.tag}...`);
   const progress = showLoadProgress(options.showProgress);
-  let workers: WorkerGroup;
+  let workers: Supervisor;
   try {
-    workers = await launchWorkers(config, {
+    workers = await Supervisor.start(config, {
       signal: options.signal,
       onProgress: progress.onProgress,
     });
@@ -43,7 +43,7 @@ export async function startEngine(
   log.info(
     `init engine (start workers, load weights, create kv cache) took ${seconds(initMs)} seconds`,
   );
-  return { engine: new Engine({ config, executor: workers.executor, tokenizer }), workers };
+  return { engine: new Engine({ config, executor: workers, tokenizer }), workers };
 }
 
 function seconds(ms: number): string {

@@ -15,8 +15,8 @@ import { type StopRequest, watchStopSignals } from "./stop-signals.js";
 const CLOSE_PATIENCE_MS = 2_000;
 
 /**
- * `ucm serve`: configuration, port, workers, HTTP, in this order; runs until a signal or the death of
- * a worker. Exit code 0 after a signal, however long the drain took.
+ * `ucm serve`: configuration, port, workers, HTTP, in this order; runs until a signal, or until
+ * the workers keep failing. Exit code 0 after a signal, however long the drain took.
  */
 export async function runServe({ flags, nonDefault, warnings }: Invocation): Promise<number> {
   configureLog({ label: "APIServer", serverLevel: serverLogLevel(flags) });
@@ -84,11 +84,12 @@ async function serveUntilStopped(service: Service): Promise<number> {
   const stopStats = flags.disableLogStats ? () => {} : startStatsLog(engine, process.env);
   const death = await Promise.race([
     stop.requested.then(() => null),
-    new Promise<UcmError>((resolve) => workers.onExit(resolve)),
+    new Promise<UcmError>((resolve) => workers.onGiveUp(resolve)),
   ]);
   stopStats();
   writeServerLine("INFO", "Shutting down");
   app.server.close();
+  workers.drain();
   if (death === null) await drain(engine, flags.shutdownTimeout);
   writeServerLine("INFO", "Waiting for application shutdown.");
   await closeApp(app);

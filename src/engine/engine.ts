@@ -16,7 +16,7 @@ import {
 import type { Tokenizer } from "../tokenizer/types.js";
 import { LiveRequest } from "./live-request.js";
 import { Pause, type PauseMode } from "./pause.js";
-import type { Executor, GenerateOutput, GenerateRequest } from "./types.js";
+import type { Executor, GenerateOutput, GenerateRequest, RecoveringExecutor } from "./types.js";
 import { checkGenerateRequest } from "./validation.js";
 
 export interface EngineOptions {
@@ -45,7 +45,7 @@ export class Engine {
   readonly #executor: Executor;
   readonly #tokenizer: Tokenizer | null;
   readonly #clock: () => number;
-  readonly #scheduler: Scheduler;
+  #scheduler: Scheduler;
   /** Null under --no-enable-prefix-caching without a store. */
   readonly #blockHasher: BlockHasher | null;
   /** Null without a tokenizer. */
@@ -58,6 +58,8 @@ export class Engine {
   #nextSeqId = 0;
   /** Set while steps run. */
   #loop: Promise<void> | null = null;
+  /** The wait for other workers after a loss. */
+  #recovery: Promise<void> | null = null;
   #isClosed = false;
   #pause: Pause | null = null;
   #failure: UcmError | null = null;
@@ -68,7 +70,7 @@ export class Engine {
     this.#executor = executor;
     this.#tokenizer = tokenizer;
     this.#clock = clock;
-    const { blockSize, numBlocks, enablePrefixCaching, blockHashSeed } = config.cache;
+    const { blockSize, enablePrefixCaching, blockHashSeed } = config.cache;
     this.#blockHasher =
       enablePrefixCaching || config.store !== null
         ? new BlockHasher({ blockSize, seed: blockHashSeed })
@@ -80,13 +82,11 @@ export class Engine {
             makeVocabulary: () => grammarVocabulary(tokenizer, config.model),
             entry: options.grammarEntry,
           });
-    this.#scheduler = new Scheduler(
-      { blockSize, numBlocks, maxModelLen: config.model.maxModelLen, ...config.scheduler },
-      schedulerStore(config),
-    );
+    this.#scheduler = createScheduler(config);
+    if (canRecover(executor)) executor.onLost((error) => this.#lose(error));
   }
 
-  /** Why the engine died and takes no more requests; null while it lives. */
+  /** Why the engine takes no requests: its workers are lost, and others not there yet, or never. */
   get failure(): UcmError | null {
     return this.#failure;
   }
@@ -105,7 +105,7 @@ export class Engine {
    * has a finish reason. Leaving the iteration cancels the request and frees its blocks at once; so
    * does `signal`, which ends each live sequence with finish reason "abort".
    * @throws UcmError at the call for a request that is refused; from the iteration, once, when the
-   * workers are lost.
+   * workers are lost after its first token, or a second time.
    */
   generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterableIterator<GenerateOutput> {
     if (this.#failure !== null) throw this.#failure;
@@ -128,8 +128,8 @@ export class Engine {
       return live.queue;
     }
     this.#nextSeqId += live.sequences.length;
-    if (this.#pause === null) this.#enter(live, request);
-    else this.#enterLater(this.#pause, live, request);
+    if (this.#pause === null) this.#enqueue(live);
+    else this.#enqueueLater(this.#pause, live);
     this.#register(live, signal);
     return live.queue;
   }
@@ -171,6 +171,8 @@ export class Engine {
     this.#isClosed = true;
     this.resume();
     await this.#loop;
+    await this.#recovery;
+    await this.#loop;
   }
 
   /** Refuses new requests and aborts those in progress; resolves when no step is in flight. */
@@ -184,17 +186,25 @@ export class Engine {
     const onAbort = () => this.#abort(live);
     signal?.addEventListener("abort", onAbort, { once: true });
     this.#live.set(live, () => signal?.removeEventListener("abort", onAbort));
-    for (const { seqId } of live.sequences) this.#owners.set(seqId, live);
   }
 
-  /** @throws UcmError UCM_ERR_QUEUE_FULL or UCM_ERR_CONTEXT_LENGTH. */
-  #enter(live: LiveRequest, request: GenerateRequest): void {
+  /**
+   * Gives the sequences of a request to the scheduler.
+   * @throws UcmError UCM_ERR_QUEUE_FULL or UCM_ERR_CONTEXT_LENGTH.
+   */
+  #enqueue(live: LiveRequest): void {
+    const { sampling, promptTokenIds } = live.request;
     this.#scheduler.add(live.sequences);
-    this.#openGrammars(live, request);
+    for (const { seqId } of live.sequences) {
+      this.#owners.set(seqId, live);
+      if (sampling.grammar !== null) {
+        this.#grammars?.open(seqId, sampling.grammar, promptTokenIds.length);
+      }
+    }
     this.#loop ??= this.#run();
   }
 
-  #enterLater(pause: Pause, live: LiveRequest, request: GenerateRequest): void {
+  #enqueueLater(pause: Pause, live: LiveRequest): void {
     const { maxNumSeqs, maxNumQueuedRequests } = this.#config.scheduler;
     if (pause.numDeferred >= maxNumSeqs + maxNumQueuedRequests) {
       throw new UcmError(
@@ -202,27 +212,27 @@ export class Engine {
         `The server is paused and ${pause.numDeferred} requests wait. Please retry later.`,
       );
     }
-    pause.defer(() => {
-      if (!this.#live.has(live)) return;
-      try {
-        this.#enter(live, request);
-      } catch (error) {
-        this.#unregister(live);
-        live.fail(toUcmError(error));
-      }
-    });
+    pause.defer(() => this.#enqueueOrFail(live));
   }
 
-  #openGrammars(live: LiveRequest, { sampling, promptTokenIds }: GenerateRequest): void {
-    if (sampling.grammar === null) return;
-    for (const { seqId } of live.sequences) {
-      this.#grammars?.open(seqId, sampling.grammar, promptTokenIds.length);
+  /** Unless it has ended, or a restart has done it already. */
+  #enqueueOrFail(live: LiveRequest): void {
+    const isQueued = live.sequences.some(({ seqId }) => this.#owners.has(seqId));
+    if (isQueued || !this.#live.has(live)) return;
+    try {
+      this.#enqueue(live);
+    } catch (error) {
+      this.#fail(live, toUcmError(error));
     }
   }
 
   #unregister(live: LiveRequest): void {
     this.#live.get(live)?.();
     this.#live.delete(live);
+    this.#dequeue(live);
+  }
+
+  #dequeue(live: LiveRequest): void {
     for (const { seqId } of live.sequences) {
       this.#scheduler.abort(seqId);
       this.#owners.delete(seqId);
@@ -240,15 +250,19 @@ export class Engine {
       // The turn of the event loop between steps lets requests arrive, and those that arrive together
       // start together.
       await nextTurn();
-      while (this.#scheduler.hasWork() && this.#pause?.mode !== "keep") {
+      while (this.#canStep()) {
         await this.#step();
         await nextTurn();
       }
     } catch (error) {
-      this.#fail(toUcmError(error));
+      this.#lose(toUcmError(error));
     } finally {
       this.#loop = null;
     }
+  }
+
+  #canStep(): boolean {
+    return this.#failure === null && this.#pause?.mode !== "keep" && this.#scheduler.hasWork();
   }
 
   async #step(): Promise<void> {
@@ -256,6 +270,8 @@ export class Engine {
     const scheduledMs = this.#clock();
     this.#noteStarts(started, scheduledMs);
     const result = await this.#executor.execute(step, this.#masksOf(step));
+    // The workers were lost as they answered: their answer is nobody's any more.
+    if (this.#failure !== null) return;
     const events = this.#scheduler.update(result);
     this.#noteStarts(this.#scheduler.takeLateStarts(), scheduledMs);
     this.#handleLoadFailures(this.#scheduler.takeLoadFailures());
@@ -339,13 +355,73 @@ export class Engine {
     }
   }
 
-  #fail(error: UcmError): void {
-    this.#failure = error;
+  /**
+   * Ends every request of lost workers with the reason. Those of which nobody has seen a token wait for
+   * other workers instead, once; a scheduler that knows nothing of the old ones serves them.
+   */
+  #lose(error: UcmError): void {
+    if (this.#failure !== null) return;
+    const reason = firstLine(error);
+    this.#failure = reason;
+    const executor = canRecover(this.#executor) && !this.#isClosed ? this.#executor : null;
     for (const live of [...this.#live.keys()]) {
-      this.#unregister(live);
-      live.fail(error);
+      if (executor === null || !live.canRestart) this.#fail(live, reason);
+      else this.#dequeue(live);
+    }
+    if (executor === null) return;
+    this.#scheduler = createScheduler(this.#config);
+    this.#recovery = this.#recover(executor, error, this.#loop);
+  }
+
+  async #recover(
+    executor: RecoveringExecutor,
+    error: UcmError,
+    loop: Promise<void> | null,
+  ): Promise<void> {
+    try {
+      await executor.recover(error);
+      await loop;
+      this.#failure = null;
+      for (const live of [...this.#live.keys()]) this.#restart(live);
+    } catch (final) {
+      this.#failure = firstLine(toUcmError(final));
+      for (const live of [...this.#live.keys()]) this.#fail(live, this.#failure);
+    } finally {
+      this.#recovery = null;
     }
   }
+
+  #restart(live: LiveRequest): void {
+    this.#dequeue(live);
+    live.restart(this.#nextSeqId);
+    this.#nextSeqId += live.sequences.length;
+    // The queue may be full: those that ran before wait now as well.
+    if (this.#pause === null) this.#enqueueOrFail(live);
+    else this.#pause.defer(() => this.#enqueueOrFail(live));
+  }
+
+  #fail(live: LiveRequest, error: UcmError): void {
+    this.#unregister(live);
+    live.fail(error);
+  }
+}
+
+function canRecover(executor: Executor): executor is RecoveringExecutor {
+  return "recover" in executor;
+}
+
+function createScheduler(config: EngineConfig): Scheduler {
+  const { blockSize, numBlocks } = config.cache;
+  return new Scheduler(
+    { blockSize, numBlocks, maxModelLen: config.model.maxModelLen, ...config.scheduler },
+    schedulerStore(config),
+  );
+}
+
+/** What follows the first line of a worker's death are its last words, which clients do not need. */
+function firstLine(error: UcmError): UcmError {
+  const [line = ""] = error.message.split("\n", 1);
+  return line === error.message ? error : new UcmError(error.code, line);
 }
 
 /** What the scheduler needs of the store, null without one. */

@@ -16,10 +16,11 @@ import type {
 
 /** A request from its arrival to its end: its n sequences and the stream of their outputs. */
 export class LiveRequest {
-  readonly requestId: string;
+  readonly request: GenerateRequest;
   readonly queue: OutputQueue<GenerateOutput>;
-  /** What the scheduler runs for it: sequence i is seqIds[i]. */
-  readonly sequences: readonly SequenceInput[];
+  readonly #tokenizer: Tokenizer | null;
+  readonly #blockHasher: BlockHasher | null;
+  #sequences: readonly SequenceInput[] = [];
   /** The sequences that have not ended. */
   readonly #outputs = new Map<number, SequenceOutput>();
   readonly #times: RequestTimes;
@@ -28,6 +29,7 @@ export class LiveRequest {
   /** Outputs that wait for the prompt's log-probabilities, which go out with the first. */
   #held: GenerateOutput[] = [];
   #numCachedTokens = 0;
+  #isRestarted = false;
 
   constructor(
     request: GenerateRequest,
@@ -40,16 +42,48 @@ export class LiveRequest {
       onCancel: () => void;
     },
   ) {
-    const { sampling, promptTokenIds } = request;
-    const { firstSeqId, tokenizer, blockHasher, arrivalMs, onCancel } = options;
-    this.requestId = request.requestId;
-    this.queue = new OutputQueue(onCancel);
-    this.#times = { arrivalMs, scheduledMs: 0, firstTokenMs: 0, lastTokenMs: 0 };
-    this.sequences = makeSequences(request, firstSeqId, blockHasher);
+    this.request = request;
+    this.#tokenizer = options.tokenizer;
+    this.#blockHasher = options.blockHasher;
+    this.queue = new OutputQueue(options.onCancel);
+    this.#times = {
+      arrivalMs: options.arrivalMs,
+      scheduledMs: 0,
+      firstTokenMs: 0,
+      lastTokenMs: 0,
+    };
+    this.#begin(options.firstSeqId);
+  }
+
+  get requestId(): string {
+    return this.request.requestId;
+  }
+
+  /** What the scheduler runs for it: sequence i is seqIds[i]. */
+  get sequences(): readonly SequenceInput[] {
+    return this.#sequences;
+  }
+
+  /** Whether it may begin anew on other workers: once, and with no token that anybody has seen. */
+  get canRestart(): boolean {
+    return !this.#isRestarted && this.#times.firstTokenMs === 0;
+  }
+
+  /** Begins anew, with new sequences. */
+  restart(firstSeqId: number): void {
+    this.#isRestarted = true;
+    this.#times.scheduledMs = 0;
+    this.#outputs.clear();
+    this.#begin(firstSeqId);
+  }
+
+  #begin(firstSeqId: number): void {
+    const { sampling, promptTokenIds, detokenize } = this.request;
+    this.#sequences = makeSequences(this.request, firstSeqId, this.#blockHasher);
     const { skipSpecialTokens } = sampling;
-    for (const [index, { seqId }] of this.sequences.entries()) {
-      const detokenizer = request.detokenize
-        ? (tokenizer?.detokenizer(promptTokenIds, { skipSpecialTokens }) ?? null)
+    for (const [index, { seqId }] of this.#sequences.entries()) {
+      const detokenizer = detokenize
+        ? (this.#tokenizer?.detokenizer(promptTokenIds, { skipSpecialTokens }) ?? null)
         : null;
       this.#outputs.set(seqId, new SequenceOutput(index, sampling, detokenizer));
     }

@@ -1,3 +1,4 @@
+import type { UcmError } from "../errors/index.js";
 import type {
   LogprobRows,
   SamplingParams,
@@ -13,6 +14,17 @@ export interface Executor {
    * rejects. Rejects with a UcmError when the workers are gone.
    */
   execute(step: StepMessage, masks?: Promise<TokenMask[]> | null): Promise<StepResultMessage>;
+}
+
+/** One whose workers are replaced when they are lost, with nothing of what they knew. */
+export interface RecoveringExecutor extends Executor {
+  /** The listener is told of each loss at once, also between steps. */
+  onLost(listener: (error: UcmError) => void): void;
+  /**
+   * Resolves when other workers have taken the place of those that `error` came from; rejects with
+   * the reason when none will. Stops the workers if they still run.
+   */
+  recover(error: UcmError): Promise<void>;
 }
 
 export interface GenerateRequest {

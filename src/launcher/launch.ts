@@ -1,26 +1,35 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { EngineConfig } from "../config/engine-config.js";
 import type { Executor } from "../engine/types.js";
-import { UcmError } from "../errors/index.js";
+import { toUcmError, UcmError } from "../errors/index.js";
 import { mergeRankNews, noPartialNews } from "../kvcache/index.js";
-import type { ProgressMessage, ReadyMessage } from "../messages/index.js";
+import type {
+  ProgressMessage,
+  ReadyMessage,
+  StepMessage,
+  StepResultMessage,
+  TokenMask,
+} from "../messages/index.js";
 import { planWorkers } from "./plan.js";
 import { SharedFile } from "./shared-file.js";
-import { WorkerChannel, type WorkerTimeouts } from "./worker-channel.js";
+import { watchWorkers } from "./watchdog.js";
+import { WorkerChannel } from "./worker-channel.js";
 import type { StopPatience } from "./worker-process.js";
 
 export interface LaunchOptions {
   /** News of loading, from rank 0. */
   onProgress?: (message: ProgressMessage) => void;
   /** Gives up loading and stops the workers. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** The worker's program; tests put their own in its place. */
   workerEntry?: string;
   env?: NodeJS.ProcessEnv;
-  timeouts?: Partial<WorkerTimeouts>;
+  /** Longest silence while loading. */
+  loadTimeoutMs?: number;
 }
 
-/** Workers that are loaded and wait for steps. */
+/** Workers that are loaded and wait for steps. When one is lost, none is left. */
 export interface WorkerGroup {
   executor: Executor;
   /** What rank 0 said of itself. */
@@ -29,91 +38,130 @@ export interface WorkerGroup {
   shutdown(patience?: StopPatience): Promise<void>;
   /** SIGKILL to all, for a process that leaves at once. */
   kill(): void;
-  /** Called once, when a worker ends that nobody asked to. */
+  /** Called once, when a worker is lost that nobody asked to end: dead, hung, failed or confused. */
   onExit(callback: (error: UcmError) => void): void;
 }
 
 const defaultEntry = fileURLToPath(new URL("../worker/main.js", import.meta.url));
 
+/** How long the word of a death may come after that of its consequences on other ranks. */
+const BLAME_MS = 150;
+
 /**
- * Starts one process per rank and loads the model into it. Rejects with the worker's own error, or
- * UCM_ERR_WORKER with the end of its standard error, or UCM_ERR_TIMEOUT; no process is left then.
+ * Starts one process per rank, all at once, and loads the model into them. Rejects with the worker's
+ * own error, or UCM_ERR_WORKER with the end of its standard error, or UCM_ERR_TIMEOUT; no process is
+ * left then.
  */
 export async function launchWorkers(
   config: EngineConfig,
   options: LaunchOptions = {},
 ): Promise<WorkerGroup> {
-  const env = options.env ?? process.env;
-  const entry = options.workerEntry ?? defaultEntry;
-  const timeouts = { ...timeoutsOf(env), ...options.timeouts };
-  const exit = createExitNotice();
-  const plan = planWorkers(config, env);
-  const shared = new SharedFile();
-  const channels = plan.map(
-    (spec) =>
-      new WorkerChannel(spec, entry, shared.descriptor, timeouts, {
-        onProgress: (message) => spec.config.rank === 0 && options.onProgress?.(message),
-        onDeath: exit.notify,
-      }),
-  );
-  const shutdown = async (patience?: StopPatience) => {
-    await Promise.all(channels.map((channel) => channel.stop(patience)));
-  };
+  const group = new Group(config, options);
   try {
-    const loads = channels.map((channel, rank) => channel.load(plan[rank]!.config));
-    const [ready] = await abortable(Promise.all(loads), options.signal);
+    const ready = await abortable(group.load(), options.signal);
     return {
-      executor: createExecutor(channels),
-      ready: ready!,
-      shutdown,
-      kill: () => {
-        for (const channel of channels) channel.kill();
-      },
-      onExit: exit.subscribe,
+      executor: { execute: (step, masks) => group.execute(step, masks ?? null) },
+      ready,
+      shutdown: (patience) => group.shutdown(patience),
+      kill: () => group.kill(),
+      onExit: (callback) => group.onLoss(callback),
     };
   } catch (error) {
-    await shutdown({ messageMs: 1_000, signalMs: 1_000 });
+    await group.shutdown({ messageMs: 0, signalMs: 1_000 });
     throw error;
   }
 }
 
-/** Every rank gets the same step; rank 0's reply counts, and what all say of their stores. */
-function createExecutor(channels: readonly WorkerChannel[]): Executor {
-  let partial = noPartialNews;
-  return {
-    async execute(step, masks = null) {
-      const replies = channels.map((channel) =>
-        channel.step({ ...step, awaitsMasks: masks !== null }),
-      );
-      void masks?.then((ready) => {
-        for (const channel of channels) channel.sendMasks(step.stepId, ready);
-      });
-      const results = await Promise.all(replies);
-      const { news, rest } = mergeRankNews(
-        partial,
-        results.map(({ store }) => store ?? null),
-      );
-      partial = rest;
-      return { ...results[0]!, store: news };
-    },
-  };
-}
+class Group {
+  readonly #channels: readonly WorkerChannel[];
+  readonly #loads: () => Promise<ReadyMessage>[];
+  readonly #shared = new SharedFile();
+  readonly #timeoutMs: number;
+  #stopWatching: () => void = () => {};
+  #isStopping = false;
+  #partialNews = noPartialNews;
+  /** The worker whose end was first told of. */
+  #death: UcmError | null = null;
+  #loss: UcmError | null = null;
+  #listener: ((error: UcmError) => void) | null = null;
 
-/** Remembers the first unexpected end for a subscriber that comes later. */
-function createExitNotice() {
-  let error: UcmError | null = null;
-  let callback: ((error: UcmError) => void) | null = null;
-  return {
-    notify(death: UcmError): void {
-      if (error !== null) return;
-      error = death;
-      callback?.(death);
-    },
-    subscribe(listener: (error: UcmError) => void): void {
-      callback = listener;
-      if (error !== null) listener(error);
-    },
-  };
+  constructor(config: EngineConfig, options: LaunchOptions) {
+    const env = options.env ?? process.env;
+    const entry = options.workerEntry ?? defaultEntry;
+    const loadTimeoutMs = options.loadTimeoutMs ?? loadTimeoutOf(env);
+    const plan = planWorkers(config, env);
+    this.#timeoutMs = config.parallel.workerTimeoutMs;
+    this.#channels = plan.map(
+      (spec) =>
+        new WorkerChannel(spec, entry, this.#shared.descriptor, loadTimeoutMs, {
+          onProgress: (message) => spec.config.rank === 0 && options.onProgress?.(message),
+          onDeath: (error) => {
+            this.#death ??= error;
+            this.#lose(error);
+          },
+          onBroken: (error) => this.#lose(error),
+        }),
+    );
+    this.#loads = () => this.#channels.map((channel, rank) => channel.load(plan[rank]!.config));
+  }
+
+  async load(): Promise<ReadyMessage> {
+    const [ready] = await Promise.all(this.#loads());
+    this.#stopWatching = watchWorkers(this.#channels, this.#shared, this.#timeoutMs, (error) =>
+      this.#lose(error),
+    );
+    return ready!;
+  }
+
+  /** Every rank gets the same step; rank 0's reply counts, and what all say of their stores. */
+  async execute(step: StepMessage, masks: Promise<TokenMask[]> | null): Promise<StepResultMessage> {
+    if (this.#loss !== null) throw this.#loss;
+    const replies = this.#channels.map((channel) =>
+      channel.step({ ...step, awaitsMasks: masks !== null }),
+    );
+    void masks?.then((ready) => {
+      for (const channel of this.#channels) channel.sendMasks(step.stepId, ready);
+    });
+    try {
+      const results = await Promise.all(replies);
+      const stores = results.map(({ store }) => store ?? null);
+      const { news, rest } = mergeRankNews(this.#partialNews, stores);
+      this.#partialNews = rest;
+      return { ...results[0]!, store: news };
+    } catch (error) {
+      if (this.#isStopping || this.#loss !== null) throw this.#loss ?? error;
+      // A rank fails when another has ended: that one is to blame.
+      if (this.#channels.length > 1) await sleep(BLAME_MS);
+      this.#lose(this.#death ?? toUcmError(error));
+      throw this.#loss ?? error;
+    }
+  }
+
+  onLoss(listener: (error: UcmError) => void): void {
+    this.#listener = listener;
+    if (this.#loss !== null) listener(this.#loss);
+  }
+
+  async shutdown(patience?: StopPatience): Promise<void> {
+    const isFirst = !this.#isStopping;
+    this.#isStopping = true;
+    this.#stopWatching();
+    await Promise.all(this.#channels.map((channel) => channel.stop(patience)));
+    if (isFirst) this.#shared.close();
+  }
+
+  kill(): void {
+    this.#stopWatching();
+    for (const channel of this.#channels) channel.kill();
+  }
+
+  /** The first loss takes the whole group down. */
+  #lose(error: UcmError): void {
+    if (this.#loss !== null || this.#isStopping) return;
+    this.#loss = error;
+    this.kill();
+    this.#listener?.(error);
+  }
 }
 
 async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
@@ -126,19 +174,13 @@ async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): 
   });
 }
 
-/** vLLM's variables; a CPU step of a large model may take minutes, so the default is generous. */
-function timeoutsOf(env: NodeJS.ProcessEnv): WorkerTimeouts {
-  return {
-    loadMs: secondsOf(env, "VLLM_ENGINE_READY_TIMEOUT_S", 600) * 1000,
-    stepMs: secondsOf(env, "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS", 1800) * 1000,
-  };
-}
-
-function secondsOf(env: NodeJS.ProcessEnv, name: string, fallback: number): number {
+/** vLLM's variable, for slow disks and large models. */
+function loadTimeoutOf(env: NodeJS.ProcessEnv): number {
+  const name = "VLLM_ENGINE_READY_TIMEOUT_S";
   const text = env[name];
-  if (text === undefined || text === "") return fallback;
+  if (text === undefined || text === "") return 600_000;
   const seconds = Number(text);
-  if (seconds > 0 && Number.isFinite(seconds)) return seconds;
+  if (seconds > 0 && Number.isFinite(seconds)) return seconds * 1000;
   throw new UcmError(
     "UCM_ERR_CONFIG",
     `${name} must be a number of seconds above 0, got '${text}'.`,

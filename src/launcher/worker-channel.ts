@@ -10,63 +10,65 @@ import {
   type WorkerConfig,
 } from "../messages/index.js";
 import type { WorkerSpec } from "./plan.js";
+import type { Heartbeat } from "./shared-file.js";
 import { type StopPatience, WorkerProcess } from "./worker-process.js";
 
-/** Silence after which a worker counts as lost. */
-export interface WorkerTimeouts {
-  /** Between two signs of progress while loading. */
-  loadMs: number;
-  /** One step. */
-  stepMs: number;
+/** What a channel tells of its worker unasked. */
+export interface ChannelHandlers {
+  onProgress(message: ProgressMessage): void;
+  /** It ended and nobody had asked it to. */
+  onDeath(error: UcmError): void;
+  /** It lives, but there is no sense in asking it anything more. */
+  onBroken(error: UcmError): void;
 }
 
 type Expected = ReadyMessage | StepResultMessage;
 
 interface Waiter {
   type: Expected["type"];
-  /** What is being waited for, for the message of a timeout. */
-  what: string;
-  timeoutMs: number;
-  timer: NodeJS.Timeout;
+  /** Runs out between two signs of progress while loading; a step has none, but is watched. */
+  timer: NodeJS.Timeout | null;
   resolve(message: Expected): void;
   reject(error: UcmError): void;
 }
 
 /**
- * The typed conversation with one worker: one question at a time, every wait has a timeout, and a
- * worker that fails, dies or speaks another version rejects the question with a UcmError.
+ * The typed conversation with one worker: one question at a time, and a worker that fails, dies, is
+ * silent while loading or speaks another version rejects the question with a UcmError.
  */
 export class WorkerChannel {
   readonly #process: WorkerProcess;
-  readonly #timeouts: WorkerTimeouts;
-  readonly #onProgress: (message: ProgressMessage) => void;
-  readonly #onDeath: (error: UcmError) => void;
+  readonly #loadTimeoutMs: number;
+  readonly #handlers: ChannelHandlers;
   #waiter: Waiter | null = null;
+  #stepId: number | null = null;
+  #awaitsMasks = false;
   #death: UcmError | null = null;
 
   constructor(
     spec: WorkerSpec,
     entry: string,
     sharedDescriptor: number,
-    timeouts: WorkerTimeouts,
-    handlers: { onProgress(message: ProgressMessage): void; onDeath(error: UcmError): void },
+    loadTimeoutMs: number,
+    handlers: ChannelHandlers,
   ) {
-    this.#timeouts = timeouts;
-    this.#onProgress = handlers.onProgress;
-    this.#onDeath = handlers.onDeath;
+    this.#loadTimeoutMs = loadTimeoutMs;
+    this.#handlers = handlers;
     this.#process = new WorkerProcess(spec, entry, sharedDescriptor, {
       onMessage: (message) => this.#receive(message),
+      onGarbage: (error) => this.#break(error),
       onEnd: (error) => this.#end(error),
     });
   }
 
-  get pid(): number {
-    return this.#process.pid;
+  /** For messages. */
+  get name(): string {
+    return this.#process.name;
   }
 
   /** Loads the worker's part of the model. */
   async load(config: WorkerConfig): Promise<ReadyMessage> {
-    const reply = this.#expect("ready", "load the model", this.#timeouts.loadMs);
+    const reply = this.#expect("ready", () => this.#expireLoad());
     this.#process.send({ type: "load", version: PROTOCOL_VERSION, config });
     const ready = (await reply) as ReadyMessage;
     if (ready.version === PROTOCOL_VERSION) return ready;
@@ -77,19 +79,32 @@ export class WorkerChannel {
   }
 
   async step(step: StepMessage): Promise<StepResultMessage> {
-    const reply = this.#expect("stepResult", `compute step ${step.stepId}`, this.#timeouts.stepMs);
+    const reply = this.#expect("stepResult");
+    this.#stepId = step.stepId;
+    this.#awaitsMasks = step.awaitsMasks ?? false;
     this.#process.send(step);
     const result = (await reply) as StepResultMessage;
+    this.#stepId = null;
     if (result.stepId === step.stepId) return result;
     throw new UcmError(
       "UCM_ERR_WORKER",
-      `The worker answered step ${result.stepId} when step ${step.stepId} was asked.`,
+      `${this.name} answered step ${result.stepId} when step ${step.stepId} was asked.`,
     );
   }
 
   /** What the sampling of the step under way waits for. */
   sendMasks(stepId: number, masks: TokenMask[]): void {
+    this.#awaitsMasks = false;
     if (this.#death === null) this.#process.send({ type: "masks", stepId, masks });
+  }
+
+  /**
+   * Something that changes while the worker does what it should, by the signs of life that it gives;
+   * null while it cannot be told: it has ended, or waits for this process.
+   */
+  activity({ progress, idle }: Heartbeat): string | null {
+    if (this.#death !== null || this.#awaitsMasks) return null;
+    return this.#stepId === null ? `idle ${idle}` : `step ${this.#stepId} ${progress}`;
   }
 
   async stop(patience?: StopPatience): Promise<void> {
@@ -100,51 +115,54 @@ export class WorkerChannel {
     this.#process.kill();
   }
 
-  #expect(type: Expected["type"], what: string, timeoutMs: number): Promise<Expected> {
+  #expect(type: Expected["type"], onTimeout: (() => void) | null = null): Promise<Expected> {
     if (this.#death !== null) return Promise.reject(this.#death);
     if (this.#waiter !== null) {
-      const message = `A worker was asked to ${what} before it had answered.`;
+      const message = `${this.name} was asked again before it had answered.`;
       return Promise.reject(new UcmError("UCM_ERR_INTERNAL", message));
     }
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.#expire(), timeoutMs);
-      this.#waiter = { type, what, timeoutMs, timer, resolve, reject };
+      const timer = onTimeout === null ? null : setTimeout(onTimeout, this.#loadTimeoutMs);
+      this.#waiter = { type, timer, resolve, reject };
     });
   }
 
   #receive(message: FromWorker): void {
     const waiter = this.#waiter;
     if (message.type === "progress") {
-      waiter?.timer.refresh();
-      this.#onProgress(message);
+      waiter?.timer?.refresh();
+      this.#handlers.onProgress(message);
     } else if (message.type === "failed") {
       this.#settle()?.reject(UcmError.fromJSON(message.error));
     } else if (message.type === waiter?.type) {
       this.#settle()?.resolve(message);
+    } else {
+      this.#break(new UcmError("UCM_ERR_WORKER", `${this.name} answered what nobody had asked.`));
     }
   }
 
   /** Takes the waiter away, its timer stopped. */
   #settle(): Waiter | null {
     const waiter = this.#waiter;
-    if (waiter !== null) clearTimeout(waiter.timer);
+    if (waiter?.timer) clearTimeout(waiter.timer);
     this.#waiter = null;
     return waiter;
   }
 
-  #expire(): void {
-    const waiter = this.#settle();
-    if (waiter === null) return;
-    const seconds = Math.round(waiter.timeoutMs / 1000);
-    const message = `The worker (pid ${this.pid}) did not ${waiter.what} within ${seconds} s and was stopped.`;
-    waiter.reject(new UcmError("UCM_ERR_TIMEOUT", message));
-    void this.#process.stop({ messageMs: 0, signalMs: 1_000 });
+  #expireLoad(): void {
+    const seconds = Math.round(this.#loadTimeoutMs / 1000);
+    const message = `${this.name} did not load the model within ${seconds} s and was stopped.`;
+    this.#break(new UcmError("UCM_ERR_TIMEOUT", message));
+  }
+
+  #break(error: UcmError): void {
+    this.#settle()?.reject(error);
+    this.#handlers.onBroken(error);
   }
 
   #end(error: UcmError | null): void {
-    this.#death =
-      error ?? new UcmError("UCM_ERR_WORKER", `The worker (pid ${this.pid}) has been stopped.`);
+    this.#death = error ?? new UcmError("UCM_ERR_WORKER", `${this.name} has been stopped.`);
     this.#settle()?.reject(this.#death);
-    if (error !== null) this.#onDeath(error);
+    if (error !== null) this.#handlers.onDeath(error);
   }
 }

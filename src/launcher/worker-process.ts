@@ -1,10 +1,19 @@
 import { once } from "node:events";
+import type { Socket } from "node:net";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { execaNode } from "execa";
-import { UcmError } from "../errors/index.js";
+import { toUcmError, UcmError } from "../errors/index.js";
 import { writeChildLine } from "../log/index.js";
-import { type FromWorker, PARENT_PID_VARIABLE, type ToWorker } from "../messages/index.js";
+import {
+  encodeFrame,
+  FrameReader,
+  type FromWorker,
+  isFromWorker,
+  MESSAGE_DESCRIPTOR,
+  PARENT_PID_VARIABLE,
+  type ToWorker,
+} from "../messages/index.js";
 import type { WorkerSpec } from "./plan.js";
 
 /** Lines of standard error kept to explain a death. */
@@ -20,6 +29,14 @@ export interface StopPatience {
 
 const defaultPatience: StopPatience = { messageMs: 5_000, signalMs: 2_000 };
 
+export interface WorkerHandlers {
+  onMessage(message: FromWorker): void;
+  /** It wrote what is no message; nothing more of it is read. */
+  onGarbage(error: UcmError): void;
+  /** Null when it was told to end. */
+  onEnd(error: UcmError | null): void;
+}
+
 type Subprocess = ReturnType<typeof spawn>;
 
 function spawn(entry: string, env: Record<string, string>, sharedDescriptor: number) {
@@ -27,9 +44,9 @@ function spawn(entry: string, env: Record<string, string>, sharedDescriptor: num
     env: { ...env, [PARENT_PID_VARIABLE]: String(process.pid) },
     extendEnv: false,
     // At SHARED_DESCRIPTOR. Any descriptor is taken; execa's types know those up to 9.
-    stdio: ["ignore", "pipe", "pipe", sharedDescriptor as 9],
-    ipc: true,
-    serialization: "advanced",
+    // The last, at MESSAGE_DESCRIPTOR, is a socket.
+    stdio: ["ignore", "pipe", "pipe", sharedDescriptor as 9, "pipe"],
+    ipc: false,
     buffer: false,
     reject: false,
     cleanup: true,
@@ -39,24 +56,24 @@ function spawn(entry: string, env: Record<string, string>, sharedDescriptor: num
 
 /**
  * A worker's operating-system process: its output goes to our log under its label, its messages to
- * `onMessage`, its end to `onEnd`. It ends by itself when this process does: the channel closes.
+ * `onMessage`, its end to `onEnd`. It ends when this process does, by the kernel or as its socket closes.
  */
 export class WorkerProcess {
   readonly spec: WorkerSpec;
   readonly #child: Subprocess;
+  readonly #socket: Socket;
+  readonly #handlers: WorkerHandlers;
   readonly #stderrTail: string[] = [];
   readonly #ended: Promise<void>;
   #isStopping = false;
   #hasEnded = false;
 
-  constructor(
-    spec: WorkerSpec,
-    entry: string,
-    sharedDescriptor: number,
-    handlers: { onMessage(message: FromWorker): void; onEnd(error: UcmError | null): void },
-  ) {
+  constructor(spec: WorkerSpec, entry: string, sharedDescriptor: number, handlers: WorkerHandlers) {
     this.spec = spec;
+    this.#handlers = handlers;
     this.#child = spawn(entry, spec.env, sharedDescriptor);
+    this.#socket = this.#child.stdio[MESSAGE_DESCRIPTOR] as unknown as Socket;
+    this.#receive();
     const drained = [
       this.#passOn(this.#child.stdout, () => {}),
       this.#passOn(this.#child.stderr, (line) => {
@@ -64,17 +81,21 @@ export class WorkerProcess {
         if (this.#stderrTail.length > STDERR_TAIL_LINES) this.#stderrTail.shift();
       }),
     ];
-    this.#child.on("message", (message) => handlers.onMessage(message as unknown as FromWorker));
     this.#ended = this.#awaitEnd(drained, handlers.onEnd);
+  }
+
+  /** For messages. */
+  get name(): string {
+    return `${this.spec.label} (pid ${this.pid})`;
   }
 
   get pid(): number {
     return this.#child.pid ?? 0;
   }
 
-  /** Sends a message; a closed channel shows as the process's end, not here. */
+  /** Sends a message; a closed socket shows as the process's end, not here. */
   send(message: ToWorker): void {
-    if (this.#child.connected) this.#child.send(message as never, () => {});
+    if (this.#socket.writable) this.#socket.write(encodeFrame(message));
   }
 
   /** Asks, then SIGTERM, then SIGKILL. Resolves when the process is gone. */
@@ -96,6 +117,25 @@ export class WorkerProcess {
   kill(): void {
     this.#isStopping = true;
     this.#child.kill("SIGKILL");
+  }
+
+  #receive(): void {
+    const reader = new FrameReader();
+    this.#socket.on("data", (chunk) => {
+      try {
+        for (const message of reader.push(chunk)) {
+          if (!isFromWorker(message))
+            throw new UcmError("UCM_ERR_WORKER", "sent no known message.");
+          this.#handlers.onMessage(message);
+        }
+      } catch (error) {
+        this.#socket.destroy();
+        const { message } = toUcmError(error);
+        this.#handlers.onGarbage(new UcmError("UCM_ERR_WORKER", `${this.name} ${message}`));
+      }
+    });
+    // A socket that breaks shows as the process's end.
+    this.#socket.on("error", () => {});
   }
 
   async #passOn(stream: Readable, seeLine: (line: string) => void): Promise<void> {
@@ -129,9 +169,6 @@ export class WorkerProcess {
         ? " The system may have run out of memory: try a smaller --kv-cache-memory-bytes or --max-model-len."
         : "";
     const tail = this.#stderrTail.length === 0 ? "" : `\n${this.#stderrTail.join("\n")}`;
-    return new UcmError(
-      "UCM_ERR_WORKER",
-      `${this.spec.label} (pid ${this.pid}) ${how}.${hint}${tail}`,
-    );
+    return new UcmError("UCM_ERR_WORKER", `${this.name} ${how}.${hint}${tail}`);
   }
 }

@@ -1,7 +1,11 @@
+import { Socket } from "node:net";
 import { toUcmError, UcmError } from "../errors/index.js";
 import {
+  encodeFrame,
+  FrameReader,
   type FromWorker,
   type LoadMessage,
+  MESSAGE_DESCRIPTOR,
   PARENT_PID_VARIABLE,
   PROTOCOL_VERSION,
   SHARED_DESCRIPTOR,
@@ -17,10 +21,12 @@ import { createSampler } from "./sampler.js";
 import { StoreRunner } from "./store-runner.js";
 
 /**
- * Entry of a worker process. It speaks src/messages over Node's IPC channel: `load` first, answered by
+ * Entry of a worker process. It speaks src/messages over an inherited socket: `load` first, answered by
  * progress and `ready` or `failed`; then steps, one at a time; it ends on `shutdown` or when the
  * parent is gone. `run()` of ONNX Runtime blocks this thread, so nothing else may live here.
  */
+const socket = new Socket({ fd: MESSAGE_DESCRIPTOR, readable: true, writable: true });
+const reader = new FrameReader();
 let comm: Communicator | null = null;
 let runner: ModelRunner | null = null;
 let store: StoreRunner | null = null;
@@ -32,7 +38,7 @@ let takeMasks: (masks: TokenMask[]) => void = () => undefined;
 const IDLE_SIGN_MS = 200;
 
 function send(message: FromWorker): void {
-  process.send?.(message);
+  socket.write(encodeFrame(message));
 }
 
 async function load({ version, config }: LoadMessage): Promise<void> {
@@ -128,6 +134,9 @@ function endWithParent(): void {
 }
 
 endWithParent();
-process.on("message", (message: ToWorker) => void handle(message));
-process.on("disconnect", () => void end());
+socket.on("data", (chunk) => {
+  for (const message of reader.push(chunk)) void handle(message as ToWorker);
+});
+socket.on("close", () => void end());
+socket.on("error", () => undefined);
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => undefined);

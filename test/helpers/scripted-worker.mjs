@@ -2,15 +2,28 @@
  * A worker process for tests of the launcher: it speaks the protocol and does what the model path's
  * last part says, without a model.
  */
+import { Socket } from "node:net";
+import { deserialize, serialize } from "node:v8";
+
 const PROTOCOL_VERSION = 3;
+const socket = new Socket({ fd: 4, readable: true, writable: true });
+let received = Buffer.alloc(0);
 let behaviour = "";
+
+function send(message) {
+  const body = serialize(message);
+  const head = Buffer.alloc(8);
+  head.writeUInt32LE(0x75636d31, 0);
+  head.writeUInt32LE(body.length, 4);
+  socket.write(Buffer.concat([head, body]));
+}
 
 const loads = {
   good: () => ready(),
   oldVersion: () => ready(0),
   failing: () => {
     const error = { code: "UCM_ERR_WEIGHTS", message: "a tensor is missing", param: null };
-    process.send({ type: "failed", error });
+    send({ type: "failed", error });
   },
   crashing: () => {
     console.error("about to fall over");
@@ -20,26 +33,35 @@ const loads = {
   silent: () => {},
   slow: () => {
     for (let done = 1; done <= 4; done++) {
-      process.send({ type: "progress", phase: "Loading weights", done, total: 4 });
+      send({ type: "progress", phase: "Loading weights", done, total: 4 });
     }
     ready();
   },
 };
 
 const steps = {
-  crashing: () => process.exit(9),
+  crashing: () => {
+    console.error("last words");
+    process.exit(9);
+  },
   silent: () => {},
+  garbage: () => socket.write(Buffer.alloc(64, 0xff)),
+  babbling: () => send({ type: "stepResult", stepId: "one" }),
+  failing: () => {
+    const error = { code: "UCM_ERR_MEMORY", message: "out of memory", param: null };
+    send({ type: "failed", error });
+  },
 };
 
 function ready(version = PROTOCOL_VERSION) {
   const env = Object.keys(process.env).sort().join(",");
-  process.send({ type: "ready", version, weightBytes: 1, kvBytes: 2, loadMs: 3, isa: env });
+  send({ type: "ready", version, weightBytes: 1, kvBytes: 2, loadMs: 3, isa: env });
 }
 
 function step({ stepId, newSequences }) {
   const prompt = newSequences[0]?.promptTokenIds;
   if (prompt !== undefined && !(prompt instanceof Int32Array)) process.exit(11);
-  process.send({
+  send({
     type: "stepResult",
     stepId,
     sampled: [{ seqId: 5, tokenId: prompt?.[0] ?? 0, logprobs: null }],
@@ -49,7 +71,7 @@ function step({ stepId, newSequences }) {
   });
 }
 
-process.on("message", (message) => {
+function receive(message) {
   if (message.type === "load") {
     console.log("loading");
     const [loadName, stepName] = message.config.modelPath.split("/").at(-1).split("-");
@@ -60,6 +82,15 @@ process.on("message", (message) => {
   } else if (message.type === "shutdown" && behaviour !== "deaf") {
     process.exit(0);
   }
+}
+
+socket.on("data", (chunk) => {
+  received = Buffer.concat([received, chunk]);
+  while (received.length >= 8 && received.length >= 8 + received.readUInt32LE(4)) {
+    const end = 8 + received.readUInt32LE(4);
+    receive(deserialize(received.subarray(8, end)));
+    received = received.subarray(end);
+  }
 });
-process.on("disconnect", () => process.exit(0));
+socket.on("close", () => process.exit(0));
 process.on("SIGTERM", () => {});

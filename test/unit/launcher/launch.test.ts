@@ -10,6 +10,7 @@ import {
 import type { StepMessage } from "../../../src/messages/index.js";
 import { captureLog } from "../../helpers/captured-log.js";
 import { testEngineConfig } from "../../helpers/engine-config.js";
+import { until } from "../../helpers/ucm-command.js";
 
 const workerEntry = fileURLToPath(new URL("../../helpers/scripted-worker.mjs", import.meta.url));
 
@@ -124,7 +125,7 @@ describe("launchWorkers", () => {
   });
 
   it("gives up on a silent load, and leaves no process", async () => {
-    const error = await failure("silent", { timeouts: { loadMs: 300 } });
+    const error = await failure("silent", { loadTimeoutMs: 300 });
     expect(error.code).toBe("UCM_ERR_TIMEOUT");
     expect(isAlive(pidIn(error.message))).toBe(false);
   });
@@ -133,7 +134,7 @@ describe("launchWorkers", () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const seen: number[] = [];
     await launch("slow", {
-      timeouts: { loadMs: 1_000 },
+      loadTimeoutMs: 1_000,
       onProgress({ done }) {
         seen.push(done);
         vi.advanceTimersByTime(900);
@@ -163,11 +164,47 @@ describe("launchWorkers", () => {
     expect(late.code).toBe("UCM_ERR_WORKER");
   });
 
-  it("gives up on a step that takes too long", async () => {
-    const group = await launch("good-silent", { timeouts: { stepMs: 200 } });
+  it("gives up on a worker without a sign of life, in a step and between steps", async () => {
+    const parallel = { ...configFor("").parallel, workerTimeoutMs: 200 };
+    const hung = { ...configFor("good-silent"), parallel };
+    const group = await launchWorkers(hung, { workerEntry });
+    groups.push(group);
     await expect(group.executor.execute(stepOf(1))).rejects.toMatchObject({
       code: "UCM_ERR_TIMEOUT",
+      message: expect.stringContaining("made no progress with a step for 0.2 s"),
     });
+    const idle = await launchWorkers(hung, { workerEntry });
+    groups.push(idle);
+    const loss = await new Promise<UcmError>((resolve) => idle.onExit(resolve));
+    expect(loss.message).toContain("gave no sign of life for 0.2 s");
+  });
+
+  it.each([
+    ["garbage", "wrote something that is no message"],
+    ["babbling", "sent no known message"],
+    ["failing", "out of memory"],
+  ])("takes down a worker that answers a step with %s", async (behaviour, expected) => {
+    const group = await launch(`good-${behaviour}`);
+    await expect(group.executor.execute(stepOf(1))).rejects.toThrow(expected);
+    await expect(group.executor.execute(stepOf(2))).rejects.toThrow(expected);
+    await until("the end of the worker", () => !isAlive(pidIn(output())));
+  });
+
+  it("takes all ranks down with one, and blames the one that died", async () => {
+    const config = configFor("good");
+    const parallel = { ...config.parallel, tensorParallelSize: 3 };
+    const group = await launchWorkers({ ...config, parallel }, { workerEntry });
+    groups.push(group);
+    await group.executor.execute(stepOf(1));
+    const pids = [...output().matchAll(/Worker_TP(\d) pid=(\d+)/g)].map(([, rank, pid]) => [
+      Number(rank),
+      Number(pid),
+    ]);
+    const victim = pids.find(([rank]) => rank === 1)![1]!;
+    process.kill(victim, "SIGKILL");
+    const loss = await new Promise<UcmError>((resolve) => group.onExit(resolve));
+    expect(loss.message).toContain(`Worker_TP1 (pid ${victim}) was killed by SIGKILL`);
+    await until("the end of all", () => pids.every(([, pid]) => !isAlive(pid!)));
   });
 
   it("kills a worker that heeds neither message nor SIGTERM", async () => {
