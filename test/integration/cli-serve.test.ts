@@ -119,12 +119,21 @@ describe("ucm serve", () => {
     await until("the end of the worker", async () => !(await isRunning(server.worker)));
   });
 
-  it("ends with an error when its worker dies", async () => {
-    const server = await start([]);
+  it("ends streams truthfully when a worker dies, says so, and serves on by itself", async () => {
+    const server = await start(["--tensor-parallel-size", "2", "--cpu-cores-per-worker", "1"]);
+    const health = async () => (await fetch(`${server.url}/health`)).status;
+    expect(await health()).toBe(200);
+    const { end } = await runningStream(server, {});
     process.kill(server.worker, "SIGKILL");
-    const { exitCode, stderr } = await server.child;
-    expect(exitCode).toBe(1);
-    expect(stderr).toMatch(/ucm serve: error: Worker_TP0 \(pid \d+\) was killed by SIGKILL\./);
+    const text = await end;
+    const events = text.split("\n\n").filter((event) => event !== "");
+    expect(events.at(-1)).toBe("data: [DONE]");
+    expect(JSON.parse(events.at(-2)!.slice("data: ".length)).error).toMatchObject({ code: 503 });
+    expect(await health()).toBe(503);
+    await until("other workers", async () => (await health()) === 200);
+    const again = await runningStream(server, { max_tokens: 3 });
+    expect(await again.end).toContain('"finish_reason":"length"');
+    expect(server.output()).toMatch(/ERROR .* Worker_TP\d \(pid \d+\) was killed by SIGKILL\./);
   });
 
   it("goes on when its log cannot be written", async () => {
