@@ -109,6 +109,24 @@ describe("an engine whose workers are replaced", () => {
     await until(() => engine.failure === null);
   });
 
+  it("keeps a pause, and serves what came during it once", async () => {
+    const { engine, workers, begun, waiting } = await startTwo();
+    const paused = engine.pause("keep");
+    const arrived = engine.generate(makeRequest({ maxTokens: 3 }));
+    workers.lose();
+    await paused;
+    await expect(finish(begun)).rejects.toThrow("was killed");
+    workers.replace();
+    await until(() => engine.failure === null);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(workers.current.steps).toEqual([]);
+    engine.resume();
+    for (const stream of [waiting, arrived]) {
+      expect((await finish(stream)).tokenIds).toHaveLength(3);
+    }
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0 });
+  });
+
   it("frees what is cancelled while it waits", async () => {
     const { engine, workers, begun, waiting } = await startTwo();
     workers.lose();
