@@ -251,6 +251,26 @@ UCM_TEST(store_a_hung_mount_hangs_nobody) {
     Eventually([&] { return CountOf(DumpAll(*store, KeysFrom(200, 4)), BlockStatus::kOk) == 4; });
 }
 
+UCM_TEST(store_lookups_on_a_hung_mount_find_nothing_in_time) {
+    HangingRig rig;
+    const std::vector<BlockKey> keys = KeysFrom(0, 60);
+    UCM_CHECK(CountOf(DumpAll(*OpenFiles(rig.options), keys), BlockStatus::kOk) == 60);
+    const auto store = OpenFiles(rig.options);
+    rig.gate->Shut();
+    const milliseconds looking = TimeOf([&] {
+        for (const Presence presence : LookupAll(*store, keys)) {
+            UCM_CHECK(presence == Presence::kMissing);
+        }
+    });
+    UCM_CHECK_MESSAGE(looking < milliseconds(2000), std::to_string(looking.count()));
+    rig.gate->Open();
+    // What was not answered was not learnt either.
+    Eventually([&] {
+        const std::vector<Presence> found = LookupAll(*store, keys);
+        return std::count(found.begin(), found.end(), Presence::kFile) == 60;
+    });
+}
+
 UCM_TEST(store_memory_of_a_given_up_load_is_left_alone) {
     HangingRig rig;
     // All of the block comes with the first read.
