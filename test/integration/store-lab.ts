@@ -19,19 +19,24 @@ export interface ServerChanges {
   model?: Partial<EngineConfig["model"]>;
   cache?: Partial<EngineConfig["cache"]>;
   scheduler?: Partial<EngineConfig["scheduler"]>;
+  tensorParallelSize?: number;
   /** Null is a server without a store. */
   store: Partial<StoreConfig> | null;
 }
 
-/** An engine and its worker process. */
+/** An engine and its worker processes. */
 export interface LabServer {
   engine: Engine;
   stop(): Promise<void>;
   kill(): void;
 }
 
-/** Starts an engine over a worker of its own, with random weights. */
-export async function startServer({ store, ...changes }: ServerChanges): Promise<LabServer> {
+/** Starts an engine over workers of its own, with random weights. */
+export async function startServer({
+  store,
+  tensorParallelSize = 1,
+  ...changes
+}: ServerChanges): Promise<LabServer> {
   const base = testEngineConfig({
     path: modelPath,
     loadFormat: "dummy",
@@ -40,12 +45,14 @@ export async function startServer({ store, ...changes }: ServerChanges): Promise
   });
   const cache = { ...base.cache, blockSize: BLOCK, numBlocks: 64, ...changes.cache };
   const elementBytes = cache.kvDtype === "float32" ? 4 : 2;
-  const bytesPerBlock = 2 * 2 * 2 * 32 * cache.blockSize * elementBytes;
+  const kvHeads = 2 / tensorParallelSize;
+  const bytesPerBlock = 2 * 2 * kvHeads * 32 * cache.blockSize * elementBytes;
   const config: EngineConfig = {
     ...base,
     model: { ...base.model, ...changes.model },
     cache: { ...cache, kvBytes: cache.numBlocks * bytesPerBlock },
     scheduler: { ...base.scheduler, maxNumSeqs: 16, ...changes.scheduler },
+    parallel: { ...base.parallel, tensorParallelSize },
     store: store === null ? null : { ...testStoreConfig, ...store },
   };
   const workers = await launchWorkers(config, { workerEntry: builtWorker });
