@@ -79,6 +79,32 @@ describe("a model that cannot be used", () => {
   });
 });
 
+describe("workers that cannot start", () => {
+  const ranks = ["--tensor-parallel-size", "2", "--cpu-cores-per-worker", "1"];
+
+  it("miss a shard of the weights", async () => {
+    const index = {
+      weight_map: { "model.embed_tokens.weight": "model-00002-of-00002.safetensors" },
+    };
+    rmSync(path("model.safetensors"));
+    writeFileSync(path("model.safetensors.index.json"), JSON.stringify(index));
+    expect(await refusal(...ranks)).toMatch(/^Missing shard .*model-00002-of-00002\.safetensors/);
+  });
+
+  it("are forced to an instruction set that the machine lacks, or have no native part", async () => {
+    const args = ["offline", model, "--prompt", "hi", ...ranks];
+    const forced = await runUcm(args, { UCM_CPU_ISA: "mmx" });
+    expect(forced.exitCode).toBe(1);
+    expect(forced.stderr).toMatch(/^ucm offline: error: .*UCM_CPU_ISA is 'mmx', but this machine/m);
+    const missing = await runUcm(args, { UCM_NATIVE_PATH: "/no/such/ucm.node" });
+    expect(missing.exitCode).toBe(1);
+    expect(missing.stderr).toMatch(
+      /^ucm offline: error: no native addon at \/no\/such\/ucm\.node/m,
+    );
+    for (const { stderr } of [forced, missing]) expect(stderr.match(/error:/g)).toHaveLength(1);
+  });
+});
+
 describe("a command line that cannot work", () => {
   it("asks for more memory than there is, and learns the longest context that fits", async () => {
     const cache = ["--kv-cache-memory-bytes", "1M"];
@@ -93,6 +119,21 @@ describe("a command line that cannot work", () => {
     expect(await refusal("--num-gpu-blocks-override", "2147483647")).toContain(
       "cannot reserve a KV cache of 2147483647 blocks",
     );
+  });
+
+  it("cuts a model into parts that it does not have", async () => {
+    expect(await refusal("--tensor-parallel-size", "3")).toMatch(
+      /^--tensor-parallel-size 3 does not fit the model: .* the 2 KV heads\. Legal sizes: 1, 2, 4\.$/,
+    );
+  });
+
+  it("asks for a device that there is no backend for", async () => {
+    expect(await refusal("--device", "cuda")).toContain("this version has no GPU backend");
+  });
+
+  it("has less memory than the model takes", async () => {
+    const share = ["--gpu-memory-utilization", "0.0001", "--tensor-parallel-size", "2"];
+    expect(await refusal(...share)).toMatch(/^No available memory for the cache blocks/);
   });
 
   it("has a prompt longer than the context", async () => {
