@@ -9,6 +9,8 @@ export interface ListenTarget {
   port: number;
   /** Unix socket path; host and port do not count then. */
   uds: string | null;
+  /** Given for HTTPS. */
+  sslCertfile?: string | null;
 }
 
 /** A bound socket that turns connections away until a server takes it over. */
@@ -71,12 +73,13 @@ async function removeStaleSocket(path: string): Promise<void> {
   if (!isAnswered) unlinkSync(path);
 }
 
-function describeAddress(holder: Server, { host, port, uds }: ListenTarget): string {
+function describeAddress(holder: Server, target: ListenTarget): string {
+  const { host, port, uds, sslCertfile = null } = target;
   if (uds !== null) return `unix:${uds}`;
   const address = holder.address();
   const actual = typeof address === "object" && address !== null ? address.port : port;
   const name = host === null || host === "" ? "0.0.0.0" : host;
-  return `http://${name.includes(":") ? `[${name}]` : name}:${actual}`;
+  return `${sslCertfile === null ? "http" : "https"}://${name.includes(":") ? `[${name}]` : name}:${actual}`;
 }
 
 function bindError({ host, port, uds }: ListenTarget, error: NodeJS.ErrnoException): UcmError {

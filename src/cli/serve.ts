@@ -10,6 +10,7 @@ import { readVersion } from "./package-files.js";
 import { serverLogLevel, serverOptions } from "./server-options.js";
 import { logRequests, startStatsLog } from "./stats-log.js";
 import { type StopRequest, watchStopSignals } from "./stop-signals.js";
+import { refreshTls } from "./tls-files.js";
 
 /** How long connections may take to close once every answer is written. */
 const CLOSE_PATIENCE_MS = 2_000;
@@ -81,12 +82,14 @@ async function serveUntilStopped(service: Service): Promise<number> {
   writeServerLine("INFO", "Waiting for application startup.");
   await socket.handTo(app.server);
   writeServerLine("INFO", "Application startup complete.");
+  const stopRefresh = flags.enableSslRefresh ? refreshTls(flags, app.server) : () => {};
   const stopStats = flags.disableLogStats ? () => {} : startStatsLog(engine, process.env);
   const death = await Promise.race([
     stop.requested.then(() => null),
     new Promise<UcmError>((resolve) => workers.onGiveUp(resolve)),
   ]);
   stopStats();
+  stopRefresh();
   writeServerLine("INFO", "Shutting down");
   app.server.close();
   workers.drain();

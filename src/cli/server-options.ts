@@ -4,6 +4,7 @@ import { type LogLevel, parseLogLevel } from "../log/index.js";
 import { reasoningParsers, toolParsers } from "../openai/index.js";
 import type { AppOptions } from "../server/index.js";
 import type { Flags } from "./flags/index.js";
+import { readTls } from "./tls-files.js";
 
 /** The server's part of the flags. */
 export function serverOptions(flags: Flags, version: string, env: NodeJS.ProcessEnv): AppOptions {
@@ -23,6 +24,10 @@ export function serverOptions(flags: Flags, version: string, env: NodeJS.Process
     enableForceIncludeUsage: flags.enableForceIncludeUsage,
     returnTokensAsTokenIds: flags.returnTokensAsTokenIds,
     enableServerLoadTracking: flags.enableServerLoadTracking,
+    rootPath: flags.rootPath ?? "",
+    tls: readTls(flags),
+    headerLimitBytes: flags.h11MaxIncompleteEventSize,
+    maxHeaders: flags.h11MaxHeaderCount,
     responseRole: flags.responseRole,
     chatTemplate: readChatTemplate(flags.chatTemplate),
     trustRequestChatTemplate: flags.trustRequestChatTemplate,

@@ -21,6 +21,11 @@ export const errorCodes = {
   UCM_ERR_NOT_FOUND: { exitCode: 2, httpStatus: 404, type: "Not Found" },
   UCM_ERR_METHOD_NOT_ALLOWED: { exitCode: 2, httpStatus: 405, type: "Method Not Allowed" },
   UCM_ERR_BODY_TOO_LARGE: { exitCode: 2, httpStatus: 413, type: "Request Entity Too Large" },
+  UCM_ERR_HEADERS_TOO_LARGE: {
+    exitCode: 2,
+    httpStatus: 431,
+    type: "Request Header Fields Too Large",
+  },
   UCM_ERR_QUEUE_FULL: { exitCode: 1, httpStatus: 429, type: "TooManyRequests" },
   UCM_ERR_SHUTTING_DOWN: { exitCode: 1, httpStatus: 503, type: "ServiceUnavailable" },
   UCM_ERR_PORT: { exitCode: 2, httpStatus: 500, type: "InternalServerError" },

@@ -1,5 +1,5 @@
 import cors, { type FastifyCorsOptions } from "@fastify/cors";
-import fastify, { type FastifyInstance } from "fastify";
+import fastify, { type FastifyInstance, type FastifyServerOptions } from "fastify";
 import type { EngineConfig } from "../config/engine-config.js";
 import type { Tokenizer } from "../tokenizer/types.js";
 import { registerAccessLog } from "./access-log.js";
@@ -7,6 +7,7 @@ import { registerAuth } from "./auth.js";
 import { registerBodyParser } from "./body-parser.js";
 import type { RouteContext, ServingEngine } from "./context.js";
 import { answerBrokenRequest, answerUnroutable, registerErrorReplies } from "./error-replies.js";
+import { limitHeaders } from "./header-limit.js";
 import { LoadTracker } from "./load-tracker.js";
 import { type AppOptions, completeOptions, type ServerOptions } from "./options.js";
 import { makeRequestId, registerRequestIdHeaders } from "./request-id.js";
@@ -40,6 +41,7 @@ export function createApp({
   const options = completeOptions(given);
   const context: RouteContext = { engine, tokenizer, model: config.model, options };
   const app = fastify({
+    ...transport(options),
     logger: false,
     bodyLimit: options.bodyLimitBytes,
     keepAliveTimeout: options.keepAliveTimeoutMs,
@@ -51,6 +53,7 @@ export function createApp({
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: answerUnroutable,
   });
+  limitHeaders(app, options);
   registerBodyParser(app);
   registerErrorReplies(app, options);
   app.register(cors, corsOptions(options.cors));
@@ -72,6 +75,19 @@ export function createApp({
     if (options.devMode) registerDevRoutes(app, context, config);
   });
   return app;
+}
+
+/** TLS, header limits and the root path, which are set before there is any route. */
+function transport({ tls, headerLimitBytes, rootPath }: ServerOptions) {
+  const limits = { maxHeaderSize: headerLimitBytes };
+  const prefix = rootPath.replace(/\/+$/, "");
+  return {
+    ...(tls === null ? { http: limits } : { https: { ...tls, ...limits } }),
+    rewriteUrl: ({ url = "/" }: { url?: string | undefined }) =>
+      prefix !== "" && (url.startsWith(`${prefix}/`) || url === prefix)
+        ? url.slice(prefix.length) || "/"
+        : url,
+  } as Pick<FastifyServerOptions, "rewriteUrl">;
 }
 
 const anyMethod = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"];

@@ -1,5 +1,12 @@
+import type { TlsOptions as NodeTlsOptions, SecureContextOptions } from "node:tls";
 import { UcmError } from "../errors/index.js";
 import { log, writeServerLine } from "../log/index.js";
+
+/** Certificate and key in PEM, and what is asked of clients. */
+export type TlsOptions = Pick<
+  SecureContextOptions & NodeTlsOptions,
+  "cert" | "key" | "ca" | "ciphers" | "requestCert" | "rejectUnauthorized"
+>;
 
 /** How the HTTP server behaves; everything that is not the engine's. */
 export interface ServerOptions {
@@ -46,6 +53,16 @@ export interface ServerOptions {
   devMode: boolean;
   /** Largest request body; more is refused with 413. */
   bodyLimitBytes: number;
+  /** Largest header section of a request; more is refused with 431. */
+  headerLimitBytes: number;
+  /** Most headers of a request; more are refused with 431. */
+  maxHeaders: number;
+  /** Path that may come before every route; empty for none. */
+  rootPath: string;
+  /** Serves HTTPS; null serves plain HTTP. */
+  tls: TlsOptions | null;
+  /** Time without a byte taken after which a client that reads a stream is given up. */
+  stalledClientTimeoutMs: number;
   /** Silence on an idle connection before it is closed. */
   keepAliveTimeoutMs: number;
   /** Time for a client to send a whole request. */
@@ -76,6 +93,11 @@ export const defaultServerOptions: Readonly<Omit<ServerOptions, "version">> = Ob
   reasoningParser: null,
   devMode: false,
   bodyLimitBytes: 32 * 1024 * 1024,
+  headerLimitBytes: 4 * 1024 * 1024,
+  maxHeaders: 256,
+  rootPath: "",
+  tls: null,
+  stalledClientTimeoutMs: 300_000,
   keepAliveTimeoutMs: 5_000,
   requestTimeoutMs: 300_000,
   writeAccessLine: (line: string) => writeServerLine("INFO", line),

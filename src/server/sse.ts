@@ -1,3 +1,4 @@
+import type { ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import type { FastifyReply } from "fastify";
 import { toUcmError, type UcmError } from "../errors/index.js";
@@ -44,15 +45,56 @@ export async function replyWithEvents<Part>(
   reply: FastifyReply,
   parts: AsyncGenerator<Part, void>,
   format: EventFormat<Part>,
-  reportError: (error: UcmError) => void,
+  { reportError, stallLimitMs }: StreamCare,
 ): Promise<FastifyReply> {
   const first = await parts.next();
+  const guard = new StallGuard(reply.raw, stallLimitMs);
   reply.headers({
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
   });
-  return reply.send(Readable.from(eventTexts(first, parts, format, reportError)));
+  return reply.send(Readable.from(guard.watch(eventTexts(first, parts, format, reportError))));
+}
+
+/** What a stream needs beside its parts. */
+export interface StreamCare {
+  reportError(error: UcmError): void;
+  /** Time without a byte taken after which the client is given up. */
+  stallLimitMs: number;
+}
+
+/**
+ * Closes the connection of a client that takes nothing any more: its answer would be kept, and its
+ * socket held, for as long as it likes.
+ */
+class StallGuard {
+  readonly #socket: ServerResponse;
+  readonly #limitMs: number;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(socket: ServerResponse, limitMs: number) {
+    this.#socket = socket;
+    this.#limitMs = limitMs;
+    socket.once("close", () => clearTimeout(this.#timer));
+  }
+
+  /** A part is asked for when there is room for it: the time until then is the client's. */
+  async *watch(parts: AsyncGenerator<string, void>): AsyncGenerator<string, void> {
+    for await (const part of parts) {
+      this.#arm();
+      yield part;
+      clearTimeout(this.#timer);
+    }
+    this.#arm();
+  }
+
+  #arm(): void {
+    clearTimeout(this.#timer);
+    if (this.#socket.closed) return;
+    this.#timer = setTimeout(() => this.#socket.destroy(), this.#limitMs);
+    this.#timer.unref();
+  }
 }
 
 async function* eventTexts<Part>(

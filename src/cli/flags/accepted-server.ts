@@ -2,12 +2,9 @@ import { type FlagTable, idleFlags } from "./spec.js";
 
 const rows: FlagTable = {
   ...idleFlags("Frontend", "accepted", "the HTTP server is not uvicorn", {
-    "h11-max-incomplete-event-size": ["int", 4194304],
-    "h11-max-header-count": ["int", 256],
     "disable-frontend-multiprocessing": ["bool", false, true],
     "disable-fastapi-docs": ["bool", false, true],
     "enable-offline-docs": ["bool", false],
-    "root-path": "string",
   }),
   ...idleFlags(
     "options",

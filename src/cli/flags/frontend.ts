@@ -12,6 +12,20 @@ export const frontendFlags = {
   host: http.string(null, "Address to listen on. Default: all interfaces."),
   port: http.int(8000, "Port to listen on; 0 picks a free one.", { min: 0, max: 65535 }),
   uds: http.string(null, "Unix socket to listen on, in place of host and port."),
+  "root-path": http.string(null, "Path before all routes, where a proxy does not take it off."),
+  "ssl-certfile": http.string(null, "Certificate in PEM, with its chain: serves HTTPS."),
+  "ssl-keyfile": http.string(null, "Key of the certificate, in PEM. Default: in its file."),
+  "ssl-ca-certs": http.string(null, "Certificates in PEM that sign those of clients."),
+  "ssl-cert-reqs": http.int(0, "Certificates of clients: 0 none, 1 optional, 2 required.", {
+    min: 0,
+    max: 2,
+  }),
+  "ssl-ciphers": http.string(null, "Ciphers of TLS, in OpenSSL's notation."),
+  "enable-ssl-refresh": http.bool(false, "Use renewed certificate files without a restart."),
+  "h11-max-incomplete-event-size": http.int(4_194_304, "Bytes of a request's headers at most.", {
+    min: 1024,
+  }),
+  "h11-max-header-count": http.int(256, "Headers of a request at most.", { min: 1 }),
   "api-key": http.stringList(null, "Keys of which requests must present one as Bearer token.", {
     envTwins: { VLLM_API_KEY: (text) => (text === "" ? null : text) },
   }),

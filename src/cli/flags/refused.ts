@@ -80,14 +80,6 @@ export const refusedFlags: FlagTable = {
   ...idleFlags("Frontend", "refused", "LoRA adapters are not supported", {
     "lora-modules": "stringList",
   }),
-  ...idleFlags("Frontend", "refused", "TLS is not spoken here; put a reverse proxy in front", {
-    "ssl-keyfile": "string",
-    "ssl-certfile": "string",
-    "ssl-ca-certs": "string",
-    "ssl-cert-reqs": ["int", 0],
-    "ssl-ciphers": "string",
-    "enable-ssl-refresh": ["bool", false],
-  }),
   ...idleFlags("VllmConfig", "refused", "grammars are always enforced by xgrammar", {
     "structured-outputs-config": ["json", {}, { backend: "auto" }, { backend: "xgrammar" }],
   }),

@@ -20,7 +20,7 @@ import { addsGenerationPrompt } from "../prompts.js";
 import { responseId } from "../request-id.js";
 import { clientSignal, type GenerationRun } from "../run-generation.js";
 import { dataEvents, replyWithEvents } from "../sse.js";
-import { makeTokenText, nowSeconds, wantsUsage } from "./shared.js";
+import { makeTokenText, nowSeconds, streamCare, wantsUsage } from "./shared.js";
 
 /** POST /v1/chat/completions: text in, text out. */
 export function registerChatCompletions(app: FastifyInstance, context: RouteContext): void {
@@ -33,9 +33,7 @@ export function registerChatCompletions(app: FastifyInstance, context: RouteCont
     const chat = await startChat(context, id, body, signal);
     const answer = { context, head, body, chat, style: makeStyle(context, body) };
     if (!body.stream) return wholeAnswer(answer);
-    return replyWithEvents(reply, answerParts(answer), dataEvents, (error) =>
-      context.options.reportError(error, id),
-    );
+    return replyWithEvents(reply, answerParts(answer), dataEvents, streamCare(context, id));
   });
 }
 

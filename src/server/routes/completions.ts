@@ -18,7 +18,7 @@ import { type EncodedPrompt, encodePrompts } from "../prompts.js";
 import { responseId } from "../request-id.js";
 import { clientSignal, GenerationRun } from "../run-generation.js";
 import { dataEvents, replyWithEvents } from "../sse.js";
-import { makeTokenText, nowSeconds, wantsUsage } from "./shared.js";
+import { makeTokenText, nowSeconds, streamCare, wantsUsage } from "./shared.js";
 
 /** `max_tokens` of this route when the body has none. */
 const DEFAULT_MAX_TOKENS = 16;
@@ -40,9 +40,7 @@ export function registerCompletions(app: FastifyInstance, context: RouteContext)
     const run = await startRun(context, id, body, prompts, signal);
     const answer = new CompletionAnswer(context, head, body, prompts, run);
     if (!body.stream) return answer.whole();
-    return replyWithEvents(reply, answer.parts(), dataEvents, (error) =>
-      context.options.reportError(error, id),
-    );
+    return replyWithEvents(reply, answer.parts(), dataEvents, streamCare(context, id));
   });
 }
 

@@ -16,6 +16,7 @@ import { renderChat, requireTokenizable, requireTokenizer } from "../prompts.js"
 import { newId } from "../request-id.js";
 import { clientSignal } from "../run-generation.js";
 import { type NamedEvent, namedEvents, replyWithEvents } from "../sse.js";
+import { streamCare } from "./shared.js";
 
 /** POST /v1/messages and /v1/messages/count_tokens: Anthropic's API, for text and tools. */
 export function registerMessages(app: FastifyInstance, context: RouteContext): void {
@@ -26,8 +27,11 @@ export function registerMessages(app: FastifyInstance, context: RouteContext): v
     const head = { id: `msg_${newId()}`, model: servedName(context) };
     const chat = await startChat(context, head.id, body, signal);
     if (!body.stream) return wholeMessage(head, chat);
-    return replyWithEvents(reply, messageEvents(head, chat), namedEvents, (error) =>
-      context.options.reportError(error, head.id),
+    return replyWithEvents(
+      reply,
+      messageEvents(head, chat),
+      namedEvents,
+      streamCare(context, head.id),
     );
   });
   app.post("/v1/messages/count_tokens", async (request) => {

@@ -12,7 +12,7 @@ import { type RouteContext, requireModel, servedName } from "../context.js";
 import { newId } from "../request-id.js";
 import { clientSignal } from "../run-generation.js";
 import { type NamedEvent, namedEvents, replyWithEvents } from "../sse.js";
-import { nowSeconds } from "./shared.js";
+import { nowSeconds, streamCare } from "./shared.js";
 
 /** POST /v1/responses, for text: nothing is stored, so no response can be asked for later. */
 export function registerResponses(app: FastifyInstance, context: RouteContext): void {
@@ -24,9 +24,7 @@ export function registerResponses(app: FastifyInstance, context: RouteContext): 
     const chat = await startChat(context, id, parsed.chat, signal);
     const head = makeHead(context, id, parsed.body);
     if (!parsed.body.stream) return wholeAnswer(head, chat);
-    return replyWithEvents(reply, answerEvents(head, chat), namedEvents, (error) =>
-      context.options.reportError(error, id),
-    );
+    return replyWithEvents(reply, answerEvents(head, chat), namedEvents, streamCare(context, id));
   });
   const refuse = async ({ params }: { params: unknown }) => {
     throw new UcmError(

@@ -1,6 +1,7 @@
 import type { TokenText } from "../../openai/index.js";
 import type { RouteContext } from "../context.js";
 import type { ServerOptions } from "../options.js";
+import type { StreamCare } from "../sse.js";
 
 /** Unix time. */
 export function nowSeconds(): number {
@@ -30,4 +31,12 @@ export function wantsUsage(
 ): { atEnd: boolean; onEveryPart: boolean } {
   const atEnd = enableForceIncludeUsage || (asked?.include_usage ?? false);
   return { atEnd, onEveryPart: atEnd && (asked?.continuous_usage_stats ?? false) };
+}
+
+/** How streams of this server are looked after. */
+export function streamCare({ options }: RouteContext, requestId: string): StreamCare {
+  return {
+    reportError: (error) => options.reportError(error, requestId),
+    stallLimitMs: options.stalledClientTimeoutMs,
+  };
 }

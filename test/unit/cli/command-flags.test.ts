@@ -142,7 +142,7 @@ describe("flags without effect", () => {
     expect(await failure(["/m", "--enable-lora"])).toBe(
       "argument --enable-lora: not supported: LoRA adapters are not supported.",
     );
-    expect(await failure(["/m", "--ssl-keyfile", "k"])).toContain("TLS");
+    expect(await failure(["/m", "--middleware", "m"])).toContain("Python code");
   });
 
   it("warns of serve --model", async () => {

@@ -84,7 +84,7 @@ const isEmpty = (value: unknown) =>
 /** Words that fit a flag and words that do not; null where every text fits. */
 function examples(spec: FlagSpec): { good: string[]; bad: string[] | null } {
   if (spec.choices !== null) return { good: [spec.choices[0]!], bad: ["no-such-choice"] };
-  const number = String(Math.max(7, spec.min));
+  const number = String(Math.min(Math.max(7, spec.min), spec.max));
   const byType: Record<FlagType, { good: string[]; bad: string[] | null }> = {
     string: { good: ["word"], bad: null },
     append: { good: ["word"], bad: null },
