@@ -14,6 +14,7 @@ const mayImport: Record<string, readonly string[]> = {
   // In a process of its own, as it waits for devices; the store's native code knows its folders.
   "cache-tool": ["native"],
   config: ["model", "messages"],
+  hub: [],
   launcher: ["config", "messages", "engine", "kvcache"],
   server: ["openai", "tokenizer", "engine", "messages", "config"],
   openai: ["messages"],

@@ -6,8 +6,9 @@ import { type EngineRuntime, openTokenizer, startEngine } from "./engine-runtime
 import type { Flags } from "./flags/index.js";
 import type { Invocation } from "./invocation.js";
 import { createProgressBar } from "./load-progress.js";
+import { type LocatedModel, locateModel } from "./model-files.js";
 import { type OfflineOutput, openRecordFile, textOutput } from "./offline-output.js";
-import { readPrompts } from "./offline-prompts.js";
+import { type OfflinePrompt, readPrompts } from "./offline-prompts.js";
 import { type OfflineRequest, prepareRequest, samplingFieldsOf } from "./offline-request.js";
 import { runRequests } from "./offline-run.js";
 import { OfflineSummary } from "./offline-summary.js";
@@ -27,7 +28,28 @@ export async function runOffline({ flags, warnings }: Invocation<"offline">): Pr
   configureLog({ stream: process.stderr, ...(isVerbose ? {} : { level: "WARNING" }) });
   for (const warning of warnings) log.warning(warning);
   const prompts = readPrompts(flags.prompt ?? [], flags.promptFile);
-  const config = resolveEngineConfig(offlineOptions(flags, prompts.length));
+  const stop = watchStopSignals();
+  let job: Job | null = null;
+  try {
+    job = await prepareJob(flags, prompts, stop);
+    return await generateAll(job);
+  } catch (error) {
+    if (stop.signal.aborted && error === stop.signal.reason) return INTERRUPTED;
+    throw error;
+  } finally {
+    job?.output.close();
+    stop.forget();
+  }
+}
+
+/** Checks everything that can be checked without the model's weights. */
+async function prepareJob(
+  flags: Flags,
+  prompts: readonly OfflinePrompt[],
+  stop: StopRequest,
+): Promise<Job> {
+  const located = await locateModel(flags, flags.model ?? demoModelPath(), stop.signal);
+  const config = resolveEngineConfig(offlineOptions(flags, located, prompts.length));
   const tokenizer = await openTokenizer(config);
   const context = {
     config,
@@ -40,17 +62,8 @@ export async function runOffline({ flags, warnings }: Invocation<"offline">): Pr
     flags.outputFile === null
       ? textOutput(process.stdout, tokenizer !== null)
       : openRecordFile(flags.outputFile, tokenizer);
-  const stop = watchStopSignals();
   process.stdout.once("error", (error) => stop.leave(reportLostOutput(error)));
-  try {
-    return await generateAll({ flags, config, tokenizer, requests, output, stop });
-  } catch (error) {
-    if (stop.signal.aborted && error === stop.signal.reason) return INTERRUPTED;
-    throw error;
-  } finally {
-    output.close();
-    stop.forget();
-  }
+  return { flags, config, tokenizer, requests, output, stop };
 }
 
 /** The exit code once answers cannot be printed. A reader that has left, as `head` does, is no error. */
@@ -62,11 +75,11 @@ function reportLostOutput({ code, message }: NodeJS.ErrnoException): number {
 }
 
 /** No more sequences than prompts need: it decides how large the KV cache gets. */
-function offlineOptions(flags: Flags, numPrompts: number) {
+function offlineOptions(flags: Flags, located: LocatedModel, numPrompts: number) {
   const wanted = Math.min(256, numPrompts * Math.max(1, flags.n ?? 1));
   return {
     ...flags,
-    model: flags.model ?? demoModelPath(),
+    ...located,
     maxNumSeqs: flags.maxNumSeqs ?? wanted,
     // The number of prompts in the engine is bounded here.
     maxNumQueuedReqs: Number.MAX_SAFE_INTEGER,

@@ -6,6 +6,7 @@ import type { Tokenizer } from "../tokenizer/index.js";
 import { type EngineRuntime, openTokenizer, startEngine } from "./engine-runtime.js";
 import type { Invocation } from "./invocation.js";
 import { type ReservedSocket, reserveSocket } from "./listen-socket.js";
+import { locateModel } from "./model-files.js";
 import { readVersion } from "./package-files.js";
 import { serverLogLevel, serverOptions } from "./server-options.js";
 import { logRequests, startStatsLog } from "./stats-log.js";
@@ -33,10 +34,11 @@ export async function runServe({ flags, nonDefault, warnings }: Invocation): Pro
   log.info(`non-default args: ${JSON.stringify(nonDefault)}`);
   for (const warning of warnings) log.warning(warning);
   const options = serverOptions(flags, version, process.env);
-  const config = resolveEngineConfig({ ...flags, model });
   const socket = await reserveSocket(flags);
   const stop = watchStopSignals();
   try {
+    const located = await locateModel(flags, model, stop.signal);
+    const config = resolveEngineConfig({ ...flags, ...located });
     const tokenizer = await openTokenizer(config);
     const runtime = await startEngine(config, tokenizer, {
       signal: stop.signal,

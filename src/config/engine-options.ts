@@ -5,6 +5,8 @@ import type { HashAlgorithmName } from "./prefix-caching.js";
 export interface EngineOptions {
   /** Folder of the checkpoint as the user typed it. */
   model: string;
+  /** What it is called where that is not its folder. */
+  modelName?: string;
   servedModelName: readonly string[] | null;
   tokenizer: string | null;
   skipTokenizerInit: boolean;

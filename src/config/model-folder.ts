@@ -3,8 +3,7 @@ import { resolve } from "node:path";
 import { UcmError } from "../errors/index.js";
 
 /**
- * The absolute path of a folder that a flag names. UCM_ERR_MODEL_NOT_FOUND when there is none, with
- * a word on hub names, which are not downloaded.
+ * The absolute path of a folder that a flag names. UCM_ERR_MODEL_NOT_FOUND when there is none.
  */
 export function resolveFolder(
   what: "model" | "tokenizer" | "generation config",
@@ -16,11 +15,8 @@ export function resolveFolder(
   if (stats !== undefined) {
     throw notFound(`The ${what} ${given} is a file; give the folder that holds it.`);
   }
-  const isHubName = /^[\w.-]+\/[\w.-]+$/.test(given) && !given.startsWith(".");
   throw notFound(
-    isHubName
-      ? `There is no ${what} folder ${path}. ${given} looks like a name on the Hugging Face hub: nothing is downloaded from there, so download it first and give its folder.`
-      : `There is no ${what} folder ${path}. Give the folder of a Hugging Face checkpoint.`,
+    `There is no ${what} folder ${path}. Give the folder of a Hugging Face checkpoint${what === "generation config" ? "" : ", or a name on the hub like Org/Name"}.`,
   );
 }
 

@@ -93,8 +93,8 @@ function describeModel(options: EngineOptions, path: string, model: ModelConfig)
       : resolveFolder("tokenizer", options.tokenizer);
   return {
     path,
-    tag: options.model,
-    servedNames: options.servedModelName ?? [options.model],
+    tag: options.modelName ?? options.model,
+    servedNames: options.servedModelName ?? [options.modelName ?? options.model],
     tokenizerPath,
     loadFormat: options.loadFormat === "dummy" ? ("dummy" as const) : ("auto" as const),
     dtype: weightDtype(options.dtype),

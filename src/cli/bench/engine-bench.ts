@@ -8,6 +8,7 @@ import { headSpec } from "../../model/tensor-names.js";
 import { estimateWeightBytes } from "../../model/weight-size.js";
 import { type EngineRuntime, openTokenizer, startEngine } from "../engine-runtime.js";
 import type { Flags } from "../flags/index.js";
+import { locateModel } from "../model-files.js";
 import { watchStopSignals } from "../stop-signals.js";
 import type { RandomSource } from "./random-source.js";
 
@@ -33,14 +34,14 @@ export async function withEngine(
   if (flags.model === null) {
     throw new UcmError("UCM_ERR_USAGE", "the following arguments are required: --model");
   }
-  const config = resolveEngineConfig({
-    ...flags,
-    model: flags.model,
-    maxNumQueuedReqs: Number.MAX_SAFE_INTEGER,
-  });
-  const tokenizer = flags.disableDetokenize ? null : await openTokenizer(config);
   const stop = watchStopSignals();
   try {
+    const config = resolveEngineConfig({
+      ...flags,
+      ...(await locateModel(flags, flags.model, stop.signal)),
+      maxNumQueuedReqs: Number.MAX_SAFE_INTEGER,
+    });
+    const tokenizer = flags.disableDetokenize ? null : await openTokenizer(config);
     const runtime = await startEngine(config, tokenizer, {
       signal: stop.signal,
       showProgress: flags.useTqdmOnLoad,

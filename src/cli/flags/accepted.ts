@@ -1,6 +1,7 @@
 import { type FlagTable, idleFlags } from "./spec.js";
 
-const localFolder = "a model is a folder on this machine and nothing is downloaded";
+const noCode = "models bring no code that is run";
+const ownChoice = "files are chosen by what the engine reads";
 const noGpu = "computation is on the CPU";
 const noCompiler = "there is no graph compiler and no graph capture";
 const oneWorker = "this version starts one worker";
@@ -13,23 +14,11 @@ const noMamba = "models with state-space layers are not served";
  * launch scripts carry them, so they are taken, each with a warning when it asks for something.
  */
 export const acceptedFlags: FlagTable = {
-  ...idleFlags(
-    "ModelConfig",
-    "accepted",
-    localFolder,
-    {
-      "trust-remote-code": ["bool", false, true],
-      revision: "string",
-      "code-revision": "string",
-      "tokenizer-revision": "string",
-      "hf-token": "string",
-    },
-    { "hf-token": { bare: "True" } },
-  ),
-  ...idleFlags("LoadConfig", "accepted", localFolder, {
-    "download-dir": "string",
-    "ignore-patterns": "stringList",
+  ...idleFlags("ModelConfig", "accepted", noCode, {
+    "trust-remote-code": ["bool", false, true],
+    "code-revision": "string",
   }),
+  ...idleFlags("LoadConfig", "accepted", ownChoice, { "ignore-patterns": "stringList" }),
   ...idleFlags("LoadConfig", "accepted", "weights are memory-mapped safetensors", {
     "safetensors-load-strategy": ["string", "lazy"],
     "safetensors-prefetch-block-size": "humanInt",

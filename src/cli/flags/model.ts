@@ -7,13 +7,27 @@ const load = flagsOf("LoadConfig");
 export const modelFlags = {
   model: model.string(
     null,
-    "Folder of a Hugging Face checkpoint; the positional argument is the usual way.",
+    "Folder of a Hugging Face checkpoint, or a model's name on the hub (Org/Name), which is downloaded; the positional argument is the usual way.",
   ),
   "served-model-name": model.stringList(
     null,
     "Names that requests may use; the first is echoed in responses. Default: the model argument.",
   ),
-  tokenizer: model.string(null, "Folder of the tokenizer. Default: the model folder."),
+  tokenizer: model.string(
+    null,
+    "Folder of the tokenizer, or a name on the hub. Default: the model's.",
+  ),
+  revision: model.string(null, "Branch, tag or commit of a model on the hub. Default: main."),
+  "tokenizer-revision": model.string(
+    null,
+    "Branch, tag or commit of a tokenizer on the hub. Default: main.",
+  ),
+  "hf-token": model.string(
+    null,
+    "Token for the hub. Default, and with no value: HF_TOKEN, or that of the last login.",
+    { bare: "True" },
+  ),
+  "download-dir": load.string(null, "Cache of downloaded models. Default: the hub's own."),
   "skip-tokenizer-init": model.bool(
     false,
     "Load no tokenizer: prompts must be token ids, and output is token ids.",

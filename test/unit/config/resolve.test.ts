@@ -97,11 +97,11 @@ describe("resolveEngineConfig", () => {
     expect(Object.isFrozen(config.model.eosTokenIds)).toBe(true);
   });
 
-  it("names the folder that is not there, and says that hub names are not downloaded", () => {
+  it("names the folder that is not there", () => {
     const missing = join(folder, "nope");
     expect(failure({ model: missing })).toMatchObject({ code: "UCM_ERR_MODEL_NOT_FOUND" });
     expect(failure({ model: missing }).message).toContain(missing);
-    expect(failure({ model: "Qwen/Qwen2.5-0.5B" }).message).toContain("nothing is downloaded");
+    expect(failure({ model: missing }).message).toContain("or a name on the hub like Org/Name");
     expect(failure({ model: join(folder, "config.json") }).message).toContain("is a file");
     const loop = join(folder, "loop");
     symlinkSync(loop, loop);
