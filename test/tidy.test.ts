@@ -8,7 +8,17 @@ const root = resolve(import.meta.dirname, "..");
 /** Which folders of src each may import; every folder may import itself and the leaves. */
 const mayImport: Record<string, readonly string[]> = {
   cli: [
-    ...["launcher", "engine", "server", "config", "tokenizer", "openai", "model", "messages"],
+    ...[
+      "hub",
+      "launcher",
+      "engine",
+      "server",
+      "config",
+      "tokenizer",
+      "openai",
+      "model",
+      "messages",
+    ],
     "cache-tool",
   ],
   // In a process of its own, as it waits for devices; the store's native code knows its folders.
