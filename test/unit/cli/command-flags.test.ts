@@ -128,7 +128,7 @@ describe("flags without effect", () => {
     const { warnings } = await run(["/m", "--swap-space", "16", "-pp", "2"]);
     expect(warnings).toEqual([
       "--swap-space has no effect: there is no swapping to host memory on a CPU.",
-      "--pipeline-parallel-size has no effect: this version starts one worker.",
+      "--pipeline-parallel-size has no effect: workers are the tensor-parallel ranks of one model on one machine.",
     ]);
   });
 
