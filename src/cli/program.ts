@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { nearestName } from "../config/index.js";
 import { toUcmError, UcmError } from "../errors/index.js";
 import { isDebugEnabled } from "../log/index.js";
+import { runBatch } from "./batch/run-batch.js";
 import { runBenchLatency } from "./bench/latency.js";
 import { runBenchServe } from "./bench/serve.js";
 import { runBenchThroughput } from "./bench/throughput.js";
@@ -27,6 +28,7 @@ const runners: { [C in CommandName]: (invocation: Invocation<C>) => Promise<numb
   "bench serve": runBenchServe,
   "bench latency": runBenchLatency,
   "bench throughput": runBenchThroughput,
+  "run-batch": runBatch,
   config: runConfig,
   "collect-env": runCollectEnv,
 };

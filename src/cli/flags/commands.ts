@@ -7,7 +7,10 @@ export interface CommandInfo {
   positional: { metavar: string; help: string } | null;
 }
 
-const model = { metavar: "model", help: "Folder of a Hugging Face checkpoint." };
+const model = {
+  metavar: "model",
+  help: "Folder of a Hugging Face checkpoint, or its name on the hub.",
+};
 
 /** Every command in the order of `ucm --help`. */
 export const commandInfos: Record<CommandName, CommandInfo> = {
@@ -24,6 +27,7 @@ export const commandInfos: Record<CommandName, CommandInfo> = {
   "bench serve": { summary: "Measure a running server under load.", positional: null },
   "bench latency": { summary: "Measure the time of one batch.", positional: model },
   "bench throughput": { summary: "Measure tokens per second of many prompts.", positional: model },
+  "run-batch": { summary: "Answer an OpenAI batch file.", positional: model },
   config: {
     summary: "Print the configuration of `ucm serve` and where each value came from.",
     positional: { ...model, metavar: "model_tag" },

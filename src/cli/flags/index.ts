@@ -19,7 +19,7 @@ import {
   type FlagTable,
   type ValuesOf,
 } from "./spec.js";
-import { configFlags } from "./tools.js";
+import { configFlags, runBatchFlags, runBatchIdleFlags } from "./tools.js";
 
 export * from "./commands.js";
 export * from "./spec.js";
@@ -48,12 +48,14 @@ const ownFlags = {
   "bench serve": { ...benchServeIdleFlags, ...benchServeFlags },
   "bench latency": benchLatencyFlags,
   "bench throughput": benchThroughputFlags,
+  "run-batch": { ...runBatchIdleFlags, ...runBatchFlags },
   config: configFlags,
 } as const satisfies Partial<Record<CommandName, FlagTable>>;
 
 /** Commands that share {@link flagTable}, and whose rows of it they take. */
 const sharedRows: Partial<Record<CommandName, EngineCommandName>> = {
   ...Object.fromEntries(engineCommands.map((command) => [command, command])),
+  "run-batch": "serve",
   config: "serve",
 };
 
@@ -66,7 +68,7 @@ export type Flags = ValuesOf<typeof implementedFlags>;
 
 /** Parsed flags of one command. */
 export type FlagsOf<C extends CommandName> = OwnFlags<C> &
-  (C extends EngineCommandName | "config" ? Flags : unknown);
+  (C extends EngineCommandName | "run-batch" | "config" ? Flags : unknown);
 
 /** The rows that a command alone takes. */
 export function ownFlagsOf(command: CommandName): FlagTable {

@@ -10,7 +10,8 @@ export type CommandName =
   | "collect-env"
   | "chat"
   | "complete"
-  | "bench serve";
+  | "bench serve"
+  | "run-batch";
 
 /** Help groups, in the order in which help lists them; vLLM's names plus our own two. */
 export const flagGroups = {

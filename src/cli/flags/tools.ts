@@ -1,4 +1,4 @@
-import { flagsOf } from "./spec.js";
+import { type FlagTable, flagsOf, idleFlags } from "./spec.js";
 
 const config = flagsOf("options", { commands: ["config"] });
 
@@ -8,3 +8,22 @@ export const configFlags = {
   json: config.toggle(false, "Print JSON: value and source of every flag."),
   schema: config.toggle(false, "Print the JSON schema of configuration files."),
 } as const;
+
+const batch = flagsOf("options", { commands: ["run-batch"] });
+
+/** Flags of `ucm run-batch` beside those of `ucm serve`. */
+export const runBatchFlags = {
+  "input-file": batch.string(null, "OpenAI batch file (.jsonl) to answer.", { short: ["-i"] }),
+  "output-file": batch.string(null, "File for a record per request, in order.", { short: ["-o"] }),
+} as const satisfies FlagTable;
+
+/** Flags of vLLM's run-batch that change nothing here. */
+export const runBatchIdleFlags: FlagTable = {
+  ...idleFlags("options", "accepted", "records are written straight to the output file", {
+    "output-tmp-dir": "string",
+  }),
+  ...idleFlags("options", "accepted", "a batch listens on no port", {
+    "enable-metrics": ["switch", false],
+    url: "string",
+  }),
+};
