@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -25,7 +26,7 @@ namespace {
 /** A block of 128 tokens of Qwen2.5-0.5B in bf16. */
 constexpr BlockShape kShape{.bytes_per_block = 24 * 65536, .num_layers = 24, .block_size = 128};
 constexpr int64_t kIoBytes = 256 * 1024;
-constexpr int kRuns = 3;
+constexpr int kRuns = 9;
 /** The threads that a FileStore uses on this machine. */
 const int kThreads = std::clamp(4 * static_cast<int>(std::thread::hardware_concurrency()), 4, 32);
 
@@ -51,17 +52,18 @@ double SecondsOf(const std::function<void()>& body) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/** `roof` is how many seconds the same bytes would take at best; 0 for a roof itself. */
 void Report(const char* what, int64_t bytes, double seconds, double roof) {
     const double rate = static_cast<double>(bytes) / seconds * 1e-9;
     std::printf("%-44s %7.2f GB/s", what, rate);
-    if (roof > 0) std::printf("  %4.0f %% of the roof", 100 * rate / roof);
+    if (roof > 0) std::printf("  %4.0f %% of the roof", 100 * roof / seconds);
     std::printf("\n");
 }
 
-/** `seconds_per_gb` is what sums add to a copy of 1e9 bytes, `rate` that of a load, in GB/s. */
-void ReportVerification(double rate, double seconds_per_gb) {
+/** Of a load of `load` seconds: what sums add to the copying of the same bytes. */
+void ReportVerification(double load, double plain, double summed) {
     std::printf("%-44s %7.2f %% of the load's time\n", "of it verification",
-                100 * std::max(0.0, seconds_per_gb) * rate);
+                100 * std::max(0.0, summed - plain) / load);
 }
 
 /** Runs body(index) for all indices on some threads. */
@@ -76,15 +78,27 @@ void InParallel(int threads, int64_t count, const std::function<void(int64_t)>& 
     for (std::thread& worker : workers) worker.join();
 }
 
-/** The fastest of some runs, in bytes per second and 1e9. */
-double BestRate(int64_t bytes, const std::function<void()>& body,
-                const std::function<void()>& before = [] {}) {
-    double best = 1e30;
+struct Work {
+    std::function<void()> body;
+    /** Not measured. */
+    std::function<void()> before = [] {};
+};
+
+/**
+ * Seconds of the fastest run of each, all of them in turns: what else the machine does then disturbs
+ * a figure no more than its roof.
+ */
+template <std::size_t kCount>
+std::array<double, kCount> BestSeconds(const std::array<Work, kCount>& works) {
+    std::array<double, kCount> best;
+    best.fill(1e30);
     for (int run = 0; run < kRuns; ++run) {
-        before();
-        best = std::min(best, SecondsOf(body));
+        for (std::size_t i = 0; i < kCount; ++i) {
+            works[i].before();
+            best[i] = std::min(best[i], SecondsOf(works[i].body));
+        }
     }
-    return static_cast<double>(bytes) / best * 1e-9;
+    return best;
 }
 
 class Bench {
@@ -118,42 +132,37 @@ class Bench {
 
     void RunMemory() {
         const int threads = std::min(4, static_cast<int>(std::thread::hardware_concurrency()));
-        const auto copy = [&](int64_t i) {
-            std::memcpy(Block(target_, i), Block(arena_, i),
-                        static_cast<std::size_t>(kShape.bytes_per_block));
+        const auto block = static_cast<std::size_t>(kShape.bytes_per_block);
+        const auto copy = [&](int64_t i) { std::memcpy(Block(target_, i), Block(arena_, i), block); };
+        std::atomic<uint32_t> sum{0};
+        const auto copy_with_sum = [&](int64_t i) {
+            sum += CopyWithCrc32c(Block(target_, i), Block(arena_, i), block);
         };
-        const double one = BestRate(bytes_, [&] { InParallel(1, blocks_, copy); });
-        const double many = BestRate(bytes_, [&] { InParallel(threads, blocks_, copy); });
-        std::printf("%-44s %7.2f GB/s\n%-44s %7.2f GB/s\n", "memcpy, 1 thread (roof of dumps)", one,
-                    "memcpy, all copying threads (roof of loads)", many);
         std::shared_ptr<DramStore> store;
         const DramStoreOptions options{
             .shape = kShape, .capacity_bytes = bytes_ + kShape.bytes_per_block, .threads = 0};
         if (!DramStore::Open(options, &store).ok()) std::abort();
-        // The first dump also makes the kernel find the memory; the second one is what a store that
-        // is full does all the time.
-        Report("memory: dump into fresh memory", bytes_, SecondsOf([&] { Dump(*store); }), one);
-        Forget(*store);
-        Report("memory: dump", bytes_, SecondsOf([&] { Dump(*store); }), one);
-        const double load = BestRate(bytes_, [&] { Load(*store); });
-        Report("memory: load, verified", bytes_, static_cast<double>(bytes_) * 1e-9 / load, many);
-        std::atomic<uint32_t> sum{0};
-        const double summed = BestRate(bytes_, [&] {
-            InParallel(threads, blocks_, [&](int64_t i) {
-                sum += CopyWithCrc32c(Block(target_, i), Block(arena_, i),
-                                      static_cast<std::size_t>(kShape.bytes_per_block));
-            });
-        });
-        ReportVerification(load, 1 / summed - 1 / many);
+        // The first dump also makes the kernel find the memory; a store that is full has it.
+        const double fresh = SecondsOf([&] { Dump(*store); });
+        const auto [one, many, dump, load, plain, summed] = BestSeconds<6>({{
+            {[&] { InParallel(1, blocks_, copy); }},
+            {[&] { InParallel(threads, blocks_, copy); }},
+            {[&] { Dump(*store); }, [&] { Forget(*store); }},
+            {[&] { Load(*store); }},
+            {[&] { InParallel(threads, blocks_, copy); }},
+            {[&] { InParallel(threads, blocks_, copy_with_sum); }},
+        }});
+        Report("memcpy, 1 thread (roof of dumps)", bytes_, one, 0);
+        Report("memcpy, all copying threads (roof of loads)", bytes_, std::min(many, plain), 0);
+        Report("memory: dump into fresh memory", bytes_, fresh, one);
+        Report("memory: dump", bytes_, dump, one);
+        Report("memory: load, verified", bytes_, load, std::min(many, plain));
+        ReportVerification(load, std::min(many, plain), summed);
     }
 
     void RunFiles(bool direct) {
         const char* name = direct ? "direct" : "cached";
         std::printf("-- files, %s --\n", name);
-        const double write_roof = BestRate(bytes_, [&] { WriteRaw(direct); });
-        const double read_roof = BestRate(bytes_, [&] { ReadRaw(direct, true); });
-        std::printf("%-44s %7.2f GB/s\n%-44s %7.2f GB/s\n", "plain writes of new files", write_roof,
-                    "plain reads and a copy to the arena", read_roof);
         FileStoreOptions options;
         options.shape = kShape;
         options.backends = {folder_};
@@ -167,12 +176,19 @@ class Bench {
             std::exit(1);
         }
         Dump(*store);
-        const double write = BestRate(bytes_, [&] { Dump(*store); }, [&] { Forget(*store); });
-        Report("store: dump", bytes_, static_cast<double>(bytes_) * 1e-9 / write, write_roof);
-        const double read = BestRate(bytes_, [&] { Load(*store); });
-        Report("store: load, verified", bytes_, static_cast<double>(bytes_) * 1e-9 / read, read_roof);
-        const double seconds = CopySeconds(true) - CopySeconds(false);
-        ReportVerification(read, seconds * 1e9 / static_cast<double>(bytes_));
+        const auto [write_roof, write, read_roof, read, plain, summed] = BestSeconds<6>({{
+            {[&] { WriteRaw(direct); }},
+            {[&] { Dump(*store); }, [&] { Forget(*store); }},
+            {[&] { ReadRaw(direct); }},
+            {[&] { Load(*store); }},
+            {[&] { CopyStaged(false); }},
+            {[&] { CopyStaged(true); }},
+        }});
+        Report("plain writes of new files", bytes_, write_roof, 0);
+        Report("store: dump", bytes_, write, write_roof);
+        Report("plain reads and a copy to the arena", bytes_, read_roof, 0);
+        Report("store: load, verified", bytes_, read, read_roof);
+        ReportVerification(read, plain, summed);
         Forget(*store);
         store->Close(std::chrono::seconds(10));
     }
@@ -191,39 +207,33 @@ class Bench {
     }
 
     /** As the store does, without its checks: into a small buffer, and from there to the arena. */
-    void ReadRaw(bool direct, bool copy) {
+    void ReadRaw(bool direct) {
         InParallel(kThreads, blocks_, [&](int64_t i) {
             thread_local Memory staging(kIoBytes);
             const int file = open(RawPath(i).c_str(), O_RDONLY | (direct ? O_DIRECT : 0));
             for (int64_t at = 0; at < kShape.bytes_per_block; at += kIoBytes) {
                 if (pread(file, staging.data, kIoBytes, at) != kIoBytes) std::abort();
-                if (copy) std::memcpy(Block(target_, i) + at, staging.data, kIoBytes);
+                std::memcpy(Block(target_, i) + at, staging.data, kIoBytes);
             }
             close(file);
         });
     }
 
-    /** Time of all copies from a buffer that is in the cache to the arena, on the threads of a load. */
-    double CopySeconds(bool with_sum) {
+    /** All copies from a buffer that is in the cache to the arena, on as many threads as cores. */
+    void CopyStaged(bool with_sum) {
         const int threads = static_cast<int>(std::thread::hardware_concurrency());
         std::atomic<uint32_t> sum{0};
-        double best = 1e30;
-        for (int run = 0; run < kRuns; ++run) {
-            best = std::min(best, SecondsOf([&] {
-                InParallel(threads, blocks_, [&](int64_t i) {
-                    thread_local Memory staging(kIoBytes);
-                    for (int64_t at = 0; at < kShape.bytes_per_block; at += kIoBytes) {
-                        uint8_t* const target = Block(target_, i) + at;
-                        if (with_sum) {
-                            sum += CopyWithCrc32c(target, staging.data, kIoBytes);
-                        } else {
-                            std::memcpy(target, staging.data, kIoBytes);
-                        }
-                    }
-                });
-            }));
-        }
-        return best;
+        InParallel(threads, blocks_, [&](int64_t i) {
+            thread_local Memory staging(kIoBytes);
+            for (int64_t at = 0; at < kShape.bytes_per_block; at += kIoBytes) {
+                uint8_t* const target = Block(target_, i) + at;
+                if (with_sum) {
+                    sum += CopyWithCrc32c(target, staging.data, kIoBytes);
+                } else {
+                    std::memcpy(target, staging.data, kIoBytes);
+                }
+            }
+        });
     }
 
     void Dump(KvStore& store) {
