@@ -30,6 +30,7 @@ export function openStore(
     ...(store.kind === "dram" ? {} : { files: filesSpec(store) }),
   });
   return {
+    numLayers: config.numLayers,
     async lookup(keys) {
       const found = await opened.lookup(encodeKeys(keys));
       return Array.from(found, tierOf);

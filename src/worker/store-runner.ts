@@ -20,6 +20,7 @@ const FOLLOW_MS = 1_000;
 
 /** The store of a worker, whose blocks are the arena's. Nothing here rejects: failures are statuses. */
 export interface BlockStore {
+  readonly numLayers: number;
   lookup(keys: readonly string[]): Promise<(StoreTier | null)[]>;
   /**
    * keys[i] into block blockIds[i]; the blocks may be written until it settles, and not after.
@@ -48,8 +49,11 @@ export interface BlockStore {
 interface LoadUnderWay {
   progress: Int32Array;
   settled: Promise<void>;
+  startedMs: number;
   /** How long steps have waited for its layers. */
   waitedMs: number;
+  /** After what time a step found all of its layers there. */
+  wholeMs: number | null;
 }
 
 /** Called before the attention of each layer of a step. */
@@ -152,17 +156,19 @@ export class StoreRunner {
 
   #startLoad({ taskId, keys, blockIds }: StoreLoad): void {
     const progress = new Int32Array(1);
-    const started = performance.now();
+    const startedMs = performance.now();
     const numComputed = this.#numComputed;
     const run = async () => {
       const statuses = await this.#store.load(keys, blockIds, progress);
-      const elapsedMs = performance.now() - started;
+      const elapsedMs = performance.now() - startedMs;
       // Beside computing its end is noticed late, unless the computing waited for it.
       const isMeasured = this.#numComputed === numComputed || load.waitedMs > elapsedMs / 2;
+      const durationMs = load.wholeMs ?? (isMeasured ? elapsedMs : null);
       this.#loads.delete(taskId);
-      this.#news.loaded.push({ taskId, statuses, durationMs: isMeasured ? elapsedMs : null });
+      this.#news.loaded.push({ taskId, statuses, durationMs });
     };
-    const load: LoadUnderWay = { progress, settled: Promise.resolve(), waitedMs: 0 };
+    const settled = Promise.resolve();
+    const load: LoadUnderWay = { progress, settled, startedMs, waitedMs: 0, wholeMs: null };
     this.#loads.set(taskId, load);
     load.settled = this.#track(run());
   }
@@ -205,7 +211,10 @@ function behind(load: LoadUnderWay, store: BlockStore): BeforeLayer {
     if (isLate) return;
     const started = performance.now();
     isLate = !store.waitForLayers(load.progress, layer + 1, timeLeft(load));
-    load.waitedMs += performance.now() - started;
+    const now = performance.now();
+    load.waitedMs += now - started;
+    const isWhole = Atomics.load(load.progress, 0) >= store.numLayers;
+    if (isWhole) load.wholeMs ??= now - load.startedMs;
   };
 }
 

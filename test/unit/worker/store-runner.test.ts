@@ -15,6 +15,7 @@ function heldStore() {
     });
   };
   const store: BlockStore = {
+    numLayers: 3,
     lookup: (keys) =>
       hold(
         `lookup ${keys}`,
@@ -127,11 +128,13 @@ describe("the store work of a step", () => {
       waitForLayers: (progress, layers) => {
         calls.push(`layers ${layers} of ${progress.length}`);
         ready = layers;
+        progress[0] = layers;
         return true;
       },
     };
     const runner = new StoreRunner(following);
     const loads = [{ taskId: 7, keys: ["a"], blockIds: Int32Array.of(0) }];
+    const begun = performance.now();
     const { store: news } = await runner.run(behindLoad({ loads }), async (_, beforeLayer) => {
       for (const layer of [0, 1, 2]) {
         beforeLayer!(layer);
@@ -141,7 +144,9 @@ describe("the store work of a step", () => {
       return computed()();
     });
     expect(calls).toEqual(["load a 0", "layers 1 of 1", "layers 2 of 1", "layers 3 of 1"]);
-    expect(news!.loaded).toEqual([{ taskId: 7, statuses: ["ok"], durationMs: null }]);
+    expect(news!.loaded).toEqual([{ taskId: 7, statuses: ["ok"], durationMs: expect.any(Number) }]);
+    // All layers were there well before the step noticed its end.
+    expect(news!.loaded[0]!.durationMs).toBeLessThan(performance.now() - begun - 20);
     // It is over: there is nothing to wait for.
     await runner.run(behindLoad({}), async (_, beforeLayer) => {
       expect(beforeLayer).toBeNull();
