@@ -12,26 +12,27 @@ const LONGEST_PAUSE_MS = 500;
  * is asked. Returns how to stop watching.
  */
 export function watchWorkers(
-  channels: readonly WorkerChannel[],
-  shared: SharedFile,
+  channels: readonly Pick<WorkerChannel, "name" | "activity">[],
+  shared: Pick<SharedFile, "heartbeat">,
   timeoutMs: number,
   onHang: (error: UcmError) => void,
 ): () => void {
-  const last = channels.map(() => ({ activity: "", sinceMs: performance.now() }));
+  const pauseMs = Math.min(LONGEST_PAUSE_MS, timeoutMs / LOOKS);
+  // Time is counted in looks: while this process is stopped or busy, it is not the workers' silence.
+  const last = channels.map(() => ({ activity: "", silentLooks: 0 }));
   const look = () => {
-    const nowMs = performance.now();
     for (const [rank, channel] of channels.entries()) {
       const activity = channel.activity(shared.heartbeat(rank));
       const known = last[rank]!;
       if (activity === null || activity !== known.activity) {
-        last[rank] = { activity: activity ?? "", sinceMs: nowMs };
-      } else if (nowMs - known.sinceMs > timeoutMs) {
+        last[rank] = { activity: activity ?? "", silentLooks: 0 };
+      } else if (++known.silentLooks * pauseMs > timeoutMs) {
         onHang(hungError(channel.name, activity, timeoutMs));
         return;
       }
     }
   };
-  const timer = setInterval(look, Math.min(LONGEST_PAUSE_MS, timeoutMs / LOOKS));
+  const timer = setInterval(look, pauseMs);
   timer.unref();
   return () => clearInterval(timer);
 }
