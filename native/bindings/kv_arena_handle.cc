@@ -45,6 +45,7 @@ Napi::Function KvArenaHandle::Define(Napi::Env env) {
                         InstanceMethod<&KvArenaHandle::BeginStep>("beginStep"),
                         InstanceMethod<&KvArenaHandle::Forward>("forward"),
                         InstanceMethod<&KvArenaHandle::ReadBlock>("readBlock"),
+                        InstanceMethod<&KvArenaHandle::WriteBlock>("writeBlock"),
                         InstanceMethod<&KvArenaHandle::Dispose>("dispose")});
 }
 
@@ -161,6 +162,17 @@ Napi::Value KvArenaHandle::ReadBlock(const Napi::CallbackInfo& info) {
     Napi::Uint8Array copy = Napi::Uint8Array::New(info.Env(), bytes);
     std::memcpy(copy.Data(), arena_->Keys(block, layer, 0), bytes);
     return copy;
+}
+
+Napi::Value KvArenaHandle::WriteBlock(const Napi::CallbackInfo& info) {
+    const Reader reader(info.Env(), "writeBlock");
+    const ArenaShape& shape = ShapeOrThrow(reader);
+    const int64_t block = reader.Integer(info[0], "blockId", 0, shape.num_blocks - 1);
+    const int64_t layer = reader.Integer(info[1], "layer", 0, shape.num_layers - 1);
+    const int64_t bytes = arena_->bytes_per_layer();
+    const auto data = reader.Array<uint8_t>(info[2], "bytes", bytes);
+    std::memcpy(arena_->Keys(block, layer, 0), data.data(), static_cast<std::size_t>(bytes));
+    return info.Env().Undefined();
 }
 
 Napi::Value KvArenaHandle::Dispose(const Napi::CallbackInfo& info) {

@@ -29,6 +29,7 @@ class KvArenaHandle : public Napi::ObjectWrap<KvArenaHandle> {
     Napi::Value BeginStep(const Napi::CallbackInfo& info);
     Napi::Value Forward(const Napi::CallbackInfo& info);
     Napi::Value ReadBlock(const Napi::CallbackInfo& info);
+    Napi::Value WriteBlock(const Napi::CallbackInfo& info);
     Napi::Value Dispose(const Napi::CallbackInfo& info);
 
     /** Throws when the handle was disposed. */

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
@@ -19,6 +20,11 @@ namespace {
 constexpr std::size_t kKeyBytes = 32;
 constexpr int64_t kMaxMs = 3'600'000;
 constexpr int64_t kDefaultPatienceMs = 10'000;
+/** Numbers of transfers that are kept while nobody takes them: three each. */
+constexpr std::size_t kMaxTransfers = 3 * 10'000;
+
+/** What JS is told of how long it took. */
+enum class TransferKind : uint8_t { kLoad = 0, kDump = 1, kNone = 2 };
 
 std::vector<BlockKey> ReadKeys(const Reader& reader, const Napi::Value& value) {
     const auto bytes = reader.Array<uint8_t>(value, "keys");
@@ -96,6 +102,8 @@ struct KvStoreHandle::Operation {
     /** Kept until the operation ends, for the threads that write to it. */
     std::shared_ptr<KvArena> arena;
     Napi::ObjectReference progress;
+    TransferKind kind = TransferKind::kNone;
+    const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::vector<uint8_t> result;
 };
 
@@ -125,8 +133,9 @@ class KvStoreHandle::Channel : public std::enable_shared_from_this<Channel> {
      * any thread. The event loop stays alive until then.
      */
     template <typename Code, typename Begin>
-    Napi::Value Start(Napi::Env env, Begin begin) {
+    Napi::Value Start(Napi::Env env, Begin begin, TransferKind kind = TransferKind::kNone) {
         auto* operation = new Operation(env);
+        operation->kind = kind;
         const Napi::Promise promise = operation->deferred.Promise();
         if (pending_++ == 0) function_.Ref(env);
         begin(*operation, [self = shared_from_this(), operation](const std::vector<Code>& codes) {
@@ -149,11 +158,32 @@ class KvStoreHandle::Channel : public std::enable_shared_from_this<Channel> {
             lock, time, [&] { return progress.load(std::memory_order_acquire) >= layers; });
     }
 
+    /** The transfers that ended since the last call: kind, blocks and microseconds of each. */
+    std::vector<double> TakeTransfers() {
+        const std::lock_guard lock(mutex_);
+        return std::exchange(transfers_, {});
+    }
+
   private:
+    /** Notes how long a transfer took, as its thread sees it: JS may be busy when it ends. */
+    void Note(const Operation& operation, const std::vector<uint8_t>& result) {
+        if (operation.kind == TransferKind::kNone) return;
+        const auto blocks = std::count(result.begin(), result.end(),
+                                       static_cast<uint8_t>(BlockStatus::kOk));
+        const std::chrono::duration<double, std::micro> took =
+            std::chrono::steady_clock::now() - operation.started;
+        const std::lock_guard lock(mutex_);
+        if (blocks == 0 || transfers_.size() >= kMaxTransfers) return;
+        transfers_.push_back(static_cast<double>(operation.kind));
+        transfers_.push_back(static_cast<double>(blocks));
+        transfers_.push_back(took.count());
+    }
+
     /** Once per operation. When JS is gone already, nobody is left to be told. */
     void End(Operation* operation, std::vector<uint8_t> result) {
         const std::lock_guard lock(gate_->mutex);
         if (!gate_->open) return;
+        Note(*operation, result);
         operation->result = std::move(result);
         function_.NonBlockingCall(
             operation, [self = shared_from_this()](Napi::Env env, Napi::Function, Operation* ended) {
@@ -179,6 +209,7 @@ class KvStoreHandle::Channel : public std::enable_shared_from_this<Channel> {
     int64_t pending_ = 0;
     std::mutex mutex_;
     std::condition_variable changed_;
+    std::vector<double> transfers_;
 };
 
 Napi::Function KvStoreHandle::Define(Napi::Env env) {
@@ -192,6 +223,7 @@ Napi::Function KvStoreHandle::Define(Napi::Env env) {
                         Method<&KvStoreHandle::Unpin>("unpin"),
                         Method<&KvStoreHandle::Forget>("forget"),
                         Method<&KvStoreHandle::Stats>("stats"),
+                        Method<&KvStoreHandle::TakeTransfers>("takeTransfers"),
                         Method<&KvStoreHandle::Close>("close")});
 }
 
@@ -250,7 +282,7 @@ Napi::Value KvStoreHandle::Load(const Napi::CallbackInfo& info) {
         }
         store.Load(std::make_shared<LoadBatch>(std::move(targets), store.shape().num_layers,
                                                std::move(progress), std::move(done)));
-    });
+    }, TransferKind::kLoad);
 }
 
 Napi::Value KvStoreHandle::WaitProgress(const Napi::CallbackInfo& info) {
@@ -274,7 +306,7 @@ Napi::Value KvStoreHandle::Dump(const Napi::CallbackInfo& info) {
     }
     return channel_->Start<BlockStatus>(info.Env(), [&](Operation&, BlocksDone done) {
         store.Dump(sources, std::move(done));
-    });
+    }, TransferKind::kDump);
 }
 
 Napi::Value KvStoreHandle::Pin(const Napi::CallbackInfo& info) {
@@ -313,6 +345,13 @@ Napi::Value KvStoreHandle::Stats(const Napi::CallbackInfo& info) {
         stats.Set(tier.tier, values);
     }
     return stats;
+}
+
+Napi::Value KvStoreHandle::TakeTransfers(const Napi::CallbackInfo& info) {
+    const std::vector<double> transfers = channel_->TakeTransfers();
+    Napi::Float64Array array = Napi::Float64Array::New(info.Env(), transfers.size());
+    std::copy(transfers.begin(), transfers.end(), array.Data());
+    return array;
 }
 
 /** On a thread of its own: it waits for devices, and JS must not. */

@@ -46,6 +46,7 @@ class KvStoreHandle : public Napi::ObjectWrap<KvStoreHandle> {
     Napi::Value Unpin(const Napi::CallbackInfo& info);
     Napi::Value Forget(const Napi::CallbackInfo& info);
     Napi::Value Stats(const Napi::CallbackInfo& info);
+    Napi::Value TakeTransfers(const Napi::CallbackInfo& info);
     Napi::Value Close(const Napi::CallbackInfo& info);
 
     /** Throws when the store was closed. */

@@ -1,7 +1,8 @@
 import { type EngineConfig, toGib } from "../config/index.js";
-import { Engine } from "../engine/index.js";
+import { Engine, StoreReports } from "../engine/index.js";
 import { Supervisor } from "../launcher/index.js";
 import { log } from "../log/index.js";
+import type { EngineObserver } from "../metrics/index.js";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.js";
 import { showLoadProgress } from "./load-progress.js";
 
@@ -21,16 +22,19 @@ export async function openTokenizer(config: EngineConfig): Promise<Tokenizer | n
 export async function startEngine(
   config: EngineConfig,
   tokenizer: Tokenizer | null,
-  options: { signal: AbortSignal; showProgress: boolean },
+  options: { signal: AbortSignal; showProgress: boolean; observer?: EngineObserver | null },
 ): Promise<EngineRuntime> {
   const startedMs = performance.now();
   log.info(`Starting to load model ${config.model.tag}...`);
+  const { observer = null } = options;
+  const storeReports = new StoreReports(observer);
   const progress = showLoadProgress(options.showProgress);
   let workers: Supervisor;
   try {
     workers = await Supervisor.start(config, {
       signal: options.signal,
       onProgress: progress.onProgress,
+      onStoreReport: (rank, report) => storeReports.receive(rank, report),
     });
   } finally {
     progress.stop();
@@ -43,7 +47,8 @@ export async function startEngine(
   log.info(
     `init engine (start workers, load weights, create kv cache) took ${seconds(initMs)} seconds`,
   );
-  return { engine: new Engine({ config, executor: workers, tokenizer }), workers };
+  const engine = new Engine({ config, executor: workers, tokenizer, observer, storeReports });
+  return { engine, workers };
 }
 
 function seconds(ms: number): string {

@@ -1,6 +1,7 @@
 import { type EngineConfig, resolveEngineConfig } from "../config/index.js";
 import { UcmError } from "../errors/index.js";
 import { configureLog, log, writeServerLine } from "../log/index.js";
+import { ServingMetrics } from "../metrics/index.js";
 import { createApp } from "../server/index.js";
 import type { Tokenizer } from "../tokenizer/index.js";
 import { type EngineRuntime, openTokenizer, startEngine } from "./engine-runtime.js";
@@ -40,13 +41,18 @@ export async function runServe({ flags, nonDefault, warnings }: Invocation): Pro
     const located = await locateModel(flags, model, stop.signal);
     const config = resolveEngineConfig({ ...flags, ...located });
     const tokenizer = await openTokenizer(config);
+    const metrics = createMetrics(config, flags);
     const runtime = await startEngine(config, tokenizer, {
+      observer: metrics.observer,
       signal: stop.signal,
       showProgress: flags.useTqdmOnLoad,
     });
+    metrics.readFrom(() => runtime.engine.stats());
     stop.onSecond(() => runtime.workers.kill());
     try {
-      return await serveUntilStopped({ config, tokenizer, runtime, socket, stop, flags, options });
+      return await serveUntilStopped({
+        ...{ config, tokenizer, runtime, metrics, socket, stop, flags, options },
+      });
     } finally {
       await runtime.workers.shutdown();
     }
@@ -63,6 +69,7 @@ interface Service {
   config: EngineConfig;
   tokenizer: Tokenizer | null;
   runtime: EngineRuntime;
+  metrics: ServingMetrics;
   socket: ReservedSocket;
   stop: StopRequest;
   flags: Invocation["flags"];
@@ -77,6 +84,7 @@ async function serveUntilStopped(service: Service): Promise<number> {
     tokenizer,
     config,
     options,
+    metrics: service.metrics,
   });
   await app.ready();
   log.info(`Starting ucm server on ${socket.url}`);
@@ -102,6 +110,23 @@ async function serveUntilStopped(service: Service): Promise<number> {
   writeServerLine("INFO", `Finished server process [${process.pid}]`);
   if (death !== null) throw death;
   return 0;
+}
+
+/** Without statistics there are none of the engine to scrape either, as in vLLM. */
+function createMetrics({ model, cache }: EngineConfig, flags: Invocation["flags"]): ServingMetrics {
+  return new ServingMetrics({
+    modelName: model.servedNames[0] ?? model.tag,
+    hasEngineSeries: !flags.disableLogStats,
+    maxModelLen: model.maxModelLen,
+    cacheConfig: {
+      block_size: String(cache.blockSize),
+      cache_dtype: cache.kvDtype,
+      num_gpu_blocks: String(cache.numBlocks),
+      enable_prefix_caching: cache.enablePrefixCaching ? "True" : "False",
+      gpu_memory_utilization: String(flags.gpuMemoryUtilization),
+      prefix_caching_hash_algo: "sha256_cbor",
+    },
+  });
 }
 
 /** Lets requests finish, for `timeoutS` at most (null: as long as they take), then aborts the rest. */

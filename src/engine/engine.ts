@@ -5,6 +5,7 @@ import { GrammarService, grammarVocabulary } from "../grammar/index.js";
 import { BlockHasher, Connector } from "../kvcache/index.js";
 import { log } from "../log/index.js";
 import type { SamplingParams, StepMessage, StepResultMessage } from "../messages/index.js";
+import type { EngineObserver, PromptTokensBySource, StoreSnapshot } from "../metrics/index.js";
 import {
   type LoadFailure,
   Scheduler,
@@ -16,6 +17,9 @@ import {
 import type { Tokenizer } from "../tokenizer/types.js";
 import { LiveRequest } from "./live-request.js";
 import { Pause, type PauseMode } from "./pause.js";
+import { RequestMeter } from "./request-meter.js";
+import { StepObserver } from "./step-observer.js";
+import { StoreReports } from "./store-reports.js";
 import type { Executor, GenerateOutput, GenerateRequest, RecoveringExecutor } from "./types.js";
 import { checkGenerateRequest } from "./validation.js";
 
@@ -28,12 +32,19 @@ export interface EngineOptions {
   clock?: () => number;
   /** The grammar threads' program; tests give that of the build. */
   grammarEntry?: URL;
+  /** Told of single events, for metrics. */
+  observer?: EngineObserver | null;
+  /** What the workers tell of their stores. */
+  storeReports?: StoreReports;
 }
 
 export interface EngineStats extends SchedulerStats {
   /** Since the start, as are the next ones: prompt tokens of the requests that were scheduled. */
   promptTokens: number;
+  promptTokensBySource: PromptTokensBySource;
   generatedTokens: number;
+  /** What the workers' stores last told; none without a store. */
+  stores: readonly StoreSnapshot[];
 }
 
 /**
@@ -55,6 +66,9 @@ export class Engine {
   /** Requests that have not ended, with the undoing of their ties to the outside. */
   readonly #live = new Map<LiveRequest, () => void>();
   readonly #totals = { promptTokens: 0, generatedTokens: 0 };
+  readonly #steps: StepObserver;
+  readonly #meter: RequestMeter | null;
+  readonly #storeReports: StoreReports;
   #nextSeqId = 0;
   /** Set while steps run. */
   #loop: Promise<void> | null = null;
@@ -70,6 +84,10 @@ export class Engine {
     this.#executor = executor;
     this.#tokenizer = tokenizer;
     this.#clock = clock;
+    const { observer = null } = options;
+    this.#steps = new StepObserver(config, observer);
+    this.#meter = observer === null ? null : new RequestMeter(observer, clock);
+    this.#storeReports = options.storeReports ?? new StoreReports();
     const { blockSize, enablePrefixCaching, blockHashSeed } = config.cache;
     this.#blockHasher =
       enablePrefixCaching || config.store !== null
@@ -130,6 +148,7 @@ export class Engine {
     this.#nextSeqId += live.sequences.length;
     if (this.#pause === null) this.#enqueue(live);
     else this.#enqueueLater(this.#pause, live);
+    this.#meter?.arrived(live);
     this.#register(live, signal);
     return live.queue;
   }
@@ -163,7 +182,12 @@ export class Engine {
   }
 
   stats(): EngineStats {
-    return { ...this.#scheduler.stats(), ...this.#totals };
+    return {
+      ...this.#scheduler.stats(),
+      ...this.#totals,
+      promptTokensBySource: this.#steps.promptTokensBySource,
+      stores: this.#storeReports.snapshots,
+    };
   }
 
   /** Refuses new requests from now on; resolves when those in progress have ended. */
@@ -226,9 +250,11 @@ export class Engine {
     }
   }
 
-  #unregister(live: LiveRequest): void {
+  /** `reason` is why its sequences end that have not ended yet. */
+  #unregister(live: LiveRequest, reason: "abort" | "error" = "error"): void {
     this.#live.get(live)?.();
     this.#live.delete(live);
+    for (const { seqId } of live.sequences) this.#meter?.ended(seqId, reason);
     this.#dequeue(live);
   }
 
@@ -241,7 +267,7 @@ export class Engine {
   }
 
   #abort(live: LiveRequest): void {
-    this.#unregister(live);
+    this.#unregister(live, "abort");
     live.abort();
   }
 
@@ -269,6 +295,7 @@ export class Engine {
     const { step, started } = this.#scheduler.schedule();
     const scheduledMs = this.#clock();
     this.#noteStarts(started, scheduledMs);
+    this.#steps.stepped(step);
     const result = await this.#executor.execute(step, this.#masksOf(step));
     // The workers were lost as they answered: their answer is nobody's any more.
     if (this.#failure !== null) return;
@@ -286,6 +313,8 @@ export class Engine {
         logPrefix(live.requestId, sequence, this.#config);
       }
       this.#totals.promptTokens += promptLength;
+      this.#steps.started(sequence);
+      this.#meter?.scheduled(sequence, scheduledMs);
     }
   }
 
@@ -339,12 +368,14 @@ export class Engine {
       const live = this.#owners.get(event.seqId);
       if (live === undefined) continue;
       this.#grammars?.advance(event.seqId, event.tokenId);
+      this.#meter?.gotToken(event.seqId, nowMs);
       try {
         const finishReason = live.addToken(event, nowMs);
         // A stop string ends a sequence that the scheduler would go on with.
         if (finishReason !== null) {
           this.#scheduler.abort(event.seqId);
           this.#grammars?.close(event.seqId);
+          this.#meter?.ended(event.seqId, finishReason);
         }
         if (live.isDone) this.#unregister(live);
       } catch (error) {
@@ -393,7 +424,9 @@ export class Engine {
 
   #restart(live: LiveRequest): void {
     this.#dequeue(live);
+    const before = live.sequences;
     live.restart(this.#nextSeqId);
+    this.#meter?.restarted(before, live.sequences);
     this.#nextSeqId += live.sequences.length;
     // The queue may be full: those that ran before wait now as well.
     if (this.#pause === null) this.#enqueueOrFail(live);

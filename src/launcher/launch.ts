@@ -9,6 +9,7 @@ import type {
   ReadyMessage,
   StepMessage,
   StepResultMessage,
+  StoreReport,
   TokenMask,
 } from "../messages/index.js";
 import { planWorkers } from "./plan.js";
@@ -20,6 +21,8 @@ import type { StopPatience } from "./worker-process.js";
 export interface LaunchOptions {
   /** News of loading, from rank 0. */
   onProgress?: (message: ProgressMessage) => void;
+  /** What the store of a rank counts, whenever it tells. */
+  onStoreReport?: (rank: number, report: StoreReport) => void;
   /** Gives up loading and stops the workers. */
   signal?: AbortSignal | undefined;
   /** The worker's program; tests put their own in its place. */
@@ -95,6 +98,7 @@ class Group {
       (spec) =>
         new WorkerChannel(spec, entry, this.#shared.descriptor, loadTimeoutMs, {
           onProgress: (message) => spec.config.rank === 0 && options.onProgress?.(message),
+          onStoreReport: (report) => options.onStoreReport?.(spec.config.rank, report),
           onDeath: (error) => {
             this.#death ??= error;
             this.#lose(error);

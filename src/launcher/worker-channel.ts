@@ -6,6 +6,7 @@ import {
   type ReadyMessage,
   type StepMessage,
   type StepResultMessage,
+  type StoreReport,
   type TokenMask,
   type WorkerConfig,
 } from "../messages/index.js";
@@ -16,6 +17,7 @@ import { type StopPatience, WorkerProcess } from "./worker-process.js";
 /** What a channel tells of its worker unasked. */
 export interface ChannelHandlers {
   onProgress(message: ProgressMessage): void;
+  onStoreReport(report: StoreReport): void;
   /** It ended and nobody had asked it to. */
   onDeath(error: UcmError): void;
   /** It lives, but there is no sense in asking it anything more. */
@@ -132,6 +134,8 @@ export class WorkerChannel {
     if (message.type === "progress") {
       waiter?.timer?.refresh();
       this.#handlers.onProgress(message);
+    } else if (message.type === "storeReport") {
+      this.#handlers.onStoreReport(message.report);
     } else if (message.type === "failed") {
       this.#settle()?.reject(UcmError.fromJSON(message.error));
     } else if (message.type === waiter?.type) {

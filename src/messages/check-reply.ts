@@ -11,6 +11,7 @@ const fieldsOf: Record<FromWorker["type"], Record<string, Check>> = {
   progress: { phase: isString, done: isNumber, total: isNumber },
   ready: { version: isNumber, weightBytes: isNumber, kvBytes: isNumber, loadMs: isNumber },
   failed: { error: isObject },
+  storeReport: { report: isObject },
   stepResult: {
     stepId: isNumber,
     sampled: Array.isArray,

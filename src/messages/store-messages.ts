@@ -97,6 +97,24 @@ export interface StoreLoaded {
   durationMs: number | null;
 }
 
+/** A load from the store or a dump to it that has ended. */
+export interface StoreTransfer {
+  kind: "load" | "save";
+  /** That it moved, at least 1. */
+  blocks: number;
+  /** From its begin to its end on the store's threads. */
+  durationMs: number;
+}
+
+/** What a worker's store counts. */
+export interface StoreReport {
+  /** By tier (`memory`, `files`) and the native store's names: counts since it was opened, sizes now. */
+  tiers: Record<string, Record<string, number>>;
+  bytesPerBlock: number;
+  /** Those that ended since the last report. */
+  transfers: StoreTransfer[];
+}
+
 /** What the store finished since the last step. */
 export interface StoreNews {
   found: StoreFound[];

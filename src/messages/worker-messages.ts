@@ -1,6 +1,6 @@
 import type { SerializedError } from "../errors/index.js";
 import type { SamplingParams } from "./sampling-params.js";
-import type { StoreConfig, StoreNews, StoreWork } from "./store-messages.js";
+import type { StoreConfig, StoreNews, StoreReport, StoreWork } from "./store-messages.js";
 
 /** Raised by one whenever a message changes shape; both sides refuse another version. */
 export const PROTOCOL_VERSION = 3;
@@ -185,9 +185,20 @@ export interface FailedMessage {
   error: SerializedError;
 }
 
+/** Unasked for, once a second at most while the store has something new to tell. */
+export interface StoreReportMessage {
+  type: "storeReport";
+  report: StoreReport;
+}
+
 export interface ShutdownMessage {
   type: "shutdown";
 }
 
 export type ToWorker = LoadMessage | StepMessage | MasksMessage | ShutdownMessage;
-export type FromWorker = ProgressMessage | ReadyMessage | FailedMessage | StepResultMessage;
+export type FromWorker =
+  | ProgressMessage
+  | ReadyMessage
+  | FailedMessage
+  | StepResultMessage
+  | StoreReportMessage;

@@ -164,6 +164,12 @@ export interface KvStore {
   /** Removes blocks. */
   forget(keys: Uint8Array): Promise<Uint8Array>;
   stats(): StoreStats;
+  /**
+   * float64 [n * 3]: kind (0 load, 1 dump), blocks and microseconds of the loads and dumps that ended
+   * since the last call and moved a block; the first 10,000. From the call to the end on the store's
+   * threads, whatever JavaScript was busy with then.
+   */
+  takeTransfers(): Float64Array;
   /** Ends what is under way within `timeoutMs`, default 10000, and fails the rest. Once is enough. */
   close(timeoutMs?: number): Promise<void>;
 }

@@ -83,6 +83,8 @@ export interface KvArena {
   forward(input: LayerInput, out: Float32Array): void;
   /** Copies one (block, layer) piece out: raw bytes in the arena's layout. For tests and stores. */
   readBlock(blockId: number, layer: number): Uint8Array;
+  /** Copies one piece back in; `bytes` has at least as many as readBlock gives. */
+  writeBlock(blockId: number, layer: number, bytes: Uint8Array): void;
   dispose(): void;
 }
 

@@ -1,6 +1,7 @@
 import cors, { type FastifyCorsOptions } from "@fastify/cors";
 import fastify, { type FastifyInstance, type FastifyServerOptions } from "fastify";
 import type { EngineConfig } from "../config/engine-config.js";
+import type { ServingMetrics } from "../metrics/index.js";
 import type { Tokenizer } from "../tokenizer/types.js";
 import { registerAccessLog } from "./access-log.js";
 import { registerAuth } from "./auth.js";
@@ -17,6 +18,7 @@ import { registerControl, registerDevRoutes } from "./routes/control.js";
 import { registerHealth } from "./routes/health.js";
 import { registerInfo } from "./routes/info.js";
 import { registerMessages } from "./routes/messages.js";
+import { registerMetrics } from "./routes/metrics.js";
 import { registerResponses } from "./routes/responses.js";
 import { registerTokenize } from "./routes/tokenize.js";
 
@@ -26,6 +28,8 @@ export interface AppDependencies {
   tokenizer: Tokenizer | null;
   config: EngineConfig;
   options: AppOptions;
+  /** Served at /metrics; null leaves the route out. */
+  metrics?: ServingMetrics | null;
 }
 
 /**
@@ -37,6 +41,7 @@ export function createApp({
   tokenizer,
   config,
   options: given,
+  metrics = null,
 }: AppDependencies): FastifyInstance {
   const options = completeOptions(given);
   const context: RouteContext = { engine, tokenizer, model: config.model, options };
@@ -64,6 +69,7 @@ export function createApp({
     if (options.enableRequestIdHeaders) registerRequestIdHeaders(app);
     registerAuth(app, options.apiKeys);
     if (options.enableServerLoadTracking) tracker.register(app);
+    if (metrics !== null) registerMetrics(app, metrics);
     registerCompletions(app, context);
     registerChatCompletions(app, context);
     registerResponses(app, context);

@@ -16,8 +16,9 @@ import {
 import { type Communicator, loadNative } from "../native/index.js";
 import { loadModel } from "./load-model.js";
 import { createModelRunner, type ModelRunner } from "./model-runner.js";
-import { openStore } from "./open-store.js";
+import { type OpenedStore, openStore } from "./open-store.js";
 import { createSampler } from "./sampler.js";
+import { startReports } from "./store-report.js";
 import { StoreRunner } from "./store-runner.js";
 
 /**
@@ -30,6 +31,7 @@ const reader = new FrameReader();
 let comm: Communicator | null = null;
 let runner: ModelRunner | null = null;
 let store: StoreRunner | null = null;
+let stopReports: () => void = () => undefined;
 
 /** Called with the masks of the step under way, when it awaits some. */
 let takeMasks: (masks: TokenMask[]) => void = () => undefined;
@@ -68,8 +70,10 @@ async function load({ version, config }: LoadMessage): Promise<void> {
   native.keepFreedMemory(true);
   const sampler = createSampler(native, { vocabSize: model.config.vocabSize, seed: config.seed });
   runner = createModelRunner(model, sampler, config.blockSize, comm);
+  let opened: OpenedStore | null = null;
   if (config.store !== null) {
-    store = new StoreRunner(openStore(config.store, config, model, native));
+    opened = openStore(config.store, config, model, native);
+    store = new StoreRunner(opened);
   }
   send({
     type: "ready",
@@ -79,6 +83,9 @@ async function load({ version, config }: LoadMessage): Promise<void> {
     loadMs: performance.now() - started,
     isa: native.isa(),
   });
+  if (opened !== null) {
+    stopReports = startReports(opened.report, (report) => send({ type: "storeReport", report }));
+  }
 }
 
 /** The masks that follow a step's message. */
@@ -103,6 +110,7 @@ async function step(message: StepMessage): Promise<void> {
 
 /** Blocks that wait to be written are, as far as a few seconds go. */
 async function end(): Promise<void> {
+  stopReports();
   const open = store;
   store = null;
   await open?.close();

@@ -1,13 +1,25 @@
 import { UcmError } from "../errors/index.js";
-import type { StoreBlockStatus, StoreConfig, StoreTier, WorkerConfig } from "../messages/index.js";
+import type {
+  StoreBlockStatus,
+  StoreConfig,
+  StoreReport,
+  StoreTier,
+  WorkerConfig,
+} from "../messages/index.js";
 import { blockPresence, blockStatus, type NativeAddon, type StoreSpec } from "../native/index.js";
 import type { LoadedModel } from "./load-model.js";
 import { storeNamespace } from "./store-namespace.js";
+import { reportOf } from "./store-report.js";
 import type { BlockStore } from "./store-runner.js";
 
 const KEY_BYTES = 32;
 /** What is under way when the worker is told to end has so long. */
 const CLOSE_MS = 4_000;
+
+export interface OpenedStore extends BlockStore {
+  /** What it counts; null when it does not tell. Not after close. */
+  report(): StoreReport | null;
+}
 
 /**
  * Opens the store of a worker for the blocks of its arena.
@@ -18,7 +30,7 @@ export function openStore(
   worker: WorkerConfig,
   { config, arena }: LoadedModel,
   native: NativeAddon,
-): BlockStore {
+): OpenedStore {
   const { digest, about } = storeNamespace(worker, config, native.isa());
   const opened = createStore(native, {
     namespace: digest,
@@ -53,6 +65,7 @@ export function openStore(
     async forget(keys) {
       await opened.forget(encodeKeys(keys));
     },
+    report: () => reportOf(opened, arena.bytesPerBlock),
     close: () => opened.close(CLOSE_MS),
   };
 }

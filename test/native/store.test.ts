@@ -196,6 +196,7 @@ describe("a store in files", () => {
     expect(native.verifyBlockFile(path)).toEqual({
       status: blockStatus.ok,
       fileBytes: 4096 + arena.bytesPerBlock,
+      inode: expect.any(BigInt),
       key: sha256("b").toString("hex"),
       namespace: sha256("a model").toString("hex"),
       bytesPerBlock: arena.bytesPerBlock,

@@ -13,6 +13,8 @@ const start: EngineStats = {
   externalPrefixCache: null,
   prefixCacheHitRate: 0,
   promptTokens: 100,
+  promptTokensBySource: { computed: 100, cached: 0, loaded: 0 },
+  stores: [],
   generatedTokens: 10,
 };
 

@@ -1,0 +1,4 @@
+export type { HttpRecord } from "./http-metrics.js";
+export { uncountedPaths } from "./http-metrics.js";
+export type * from "./observations.js";
+export { ServingMetrics, type ServingMetricsOptions } from "./serving-metrics.js";
