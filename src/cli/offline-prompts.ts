@@ -7,6 +7,7 @@ import { templateFields } from "../openai/chat-request.js";
 import { int, string, tokenIds } from "../openai/fields.js";
 import { pickSamplingFields, type SamplingFields } from "../openai/index.js";
 import { samplingFields } from "../openai/sampling-fields.js";
+import { grammarFields, readGrammar } from "../openai/structured-outputs.js";
 import type { ChatMessage } from "../tokenizer/index.js";
 
 /** What a prompt is made of: text, a conversation, or token ids. */
@@ -33,6 +34,7 @@ const promptKinds = ["prompt", "messages", "prompt_token_ids"] as const;
 /** A line of a prompt file: one of the prompt kinds and any sampling field. */
 const lineSchema = z.strictObject({
   ...samplingFields,
+  ...grammarFields,
   logprobs: int().nullish(),
   priority: int().nullish(),
   cache_salt: string().nullish(),
@@ -121,8 +123,18 @@ function parseLine(line: string, origin: string): OfflinePrompt {
       : messages != null
         ? { kind: "messages", messages }
         : { kind: "text", text: prompt ?? "" };
-  const fields = pickSamplingFields(parsed.data);
+  const fields = { ...pickSamplingFields(parsed.data), ...readOutputGrammar(parsed.data, origin) };
   return { origin, source, fields, priority: priority ?? 0, cacheSalt: salt ?? null };
+}
+
+/** The grammar of a line's output as a sampling field, none for free text. */
+function readOutputGrammar(line: z.output<typeof lineSchema>, origin: string) {
+  try {
+    const spec = readGrammar(line);
+    return spec === null ? {} : { grammar: { spec, afterTokenId: null } };
+  } catch (cause) {
+    throw fileError(`${origin}: ${(cause as Error).message}`, cause);
+  }
 }
 
 function describeIssue(issue: z.core.$ZodIssue): string {

@@ -6,6 +6,7 @@ import type {
 } from "@mlc-ai/web-xgrammar";
 import type { GrammarSpec } from "../messages/index.js";
 import type { GrammarVocabulary, NamedGrammar } from "./protocol.js";
+import { putRanges, takeRanges } from "./schema-ranges.js";
 import { loadXGrammar, type XGrammar } from "./xgrammar.js";
 
 /** What the library takes for no indentation. */
@@ -112,7 +113,7 @@ export class GrammarHost {
     const { Grammar } = this.#xgrammar.library;
     switch (spec.kind) {
       case "json":
-        return Grammar.fromJSONSchema(spec.schema, spec.anyWhitespace, ONE_LINE);
+        return this.#parseSchema(spec);
       case "json_object":
         return Grammar.fromJSONSchema('{"type": "object"}', true);
       case "regex":
@@ -124,6 +125,17 @@ export class GrammarHost {
       case "structural_tag":
         return Grammar.fromStructuralTag(spec.tag);
     }
+  }
+
+  async #parseSchema(spec: Extract<GrammarSpec, { kind: "json" }>): Promise<Grammar> {
+    const { Grammar } = this.#xgrammar.library;
+    const { schema, ranges } = takeRanges(JSON.parse(spec.schema));
+    const text = JSON.stringify(schema);
+    const grammar = await Grammar.fromJSONSchema(text, spec.anyWhitespace, ONE_LINE);
+    if (ranges.size === 0) return grammar;
+    const ebnf = putRanges(grammar.toString(), ranges);
+    grammar.dispose();
+    return Grammar.fromEBNF(ebnf);
   }
 
   /** Runs library code; an abort becomes an Error with the reason that the library wrote. */

@@ -1,5 +1,6 @@
 import type { GrammarSpec } from "../messages/index.js";
 import { describeInvalid, GrammarError } from "./grammar-errors.js";
+import { innerSchemas, isObject } from "./schema-walk.js";
 
 /** Keywords that the grammar would leave out of account, so that output could break the schema. */
 const unsupportedKeywords = [
@@ -27,17 +28,6 @@ const supportedFormats = new Set(
   ),
 );
 
-/** Where a schema holds further schemas: by name, in a list, or one. */
-const mapKeywords = ["properties", "$defs", "definitions"] as const;
-const listKeywords = ["anyOf", "oneOf", "allOf", "prefixItems"] as const;
-const schemaKeywords = [
-  "items",
-  "additionalProperties",
-  "additionalItems",
-  "unevaluatedProperties",
-  "unevaluatedItems",
-] as const;
-
 /** Deeper nesting would overflow the stack of what reads the schema. */
 const MAX_DEPTH = 64;
 
@@ -60,7 +50,15 @@ function findProblem(schema: unknown, path: string, depth: number): string | nul
   if (keyword !== undefined) {
     return `The provided JSON schema contains features not supported by xgrammar: ${keyword} at ${path}`;
   }
-  const { format, allOf, $ref } = schema;
+  const { format, allOf, $ref, pattern } = schema;
+  const hasLength = "minLength" in schema || "maxLength" in schema;
+  if (pattern !== undefined && (hasLength || format !== undefined)) {
+    return `The provided JSON schema contains features not supported by xgrammar: pattern together with a length or format at ${path}`;
+  }
+  const alternatives = ["anyOf", "oneOf", "allOf"].find((name) => name in schema);
+  if (alternatives !== undefined && ("properties" in schema || "required" in schema)) {
+    return `The provided JSON schema contains features not supported by xgrammar: ${alternatives} beside properties at ${path}`;
+  }
   if (typeof format === "string" && !supportedFormats.has(format)) {
     return `The provided JSON schema contains features not supported by xgrammar: format "${format}" at ${path}`;
   }
@@ -75,22 +73,4 @@ function findProblem(schema: unknown, path: string, depth: number): string | nul
     if (problem !== null) return problem;
   }
   return null;
-}
-
-function* innerSchemas(schema: Record<string, unknown>): Generator<[string, unknown]> {
-  for (const keyword of mapKeywords) {
-    const map = schema[keyword];
-    if (!isObject(map)) continue;
-    for (const [name, inner] of Object.entries(map)) yield [`${keyword}/${name}`, inner];
-  }
-  for (const keyword of listKeywords) {
-    const list = schema[keyword];
-    if (!Array.isArray(list)) continue;
-    for (const [index, inner] of list.entries()) yield [`${keyword}/${index}`, inner];
-  }
-  for (const keyword of schemaKeywords) yield [keyword, schema[keyword]];
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -69,6 +69,17 @@ describe("readPromptFile", () => {
     expect(failure(file("bad.jsonl", content))).toMatch(expected);
   });
 
+  it("takes what the output must match, and says where that is wrong", () => {
+    const line = { prompt: "x", structured_outputs: { choice: ["a", "b"] } };
+    const [prompt] = readPromptFile(file("g.jsonl", JSON.stringify(line)));
+    expect(prompt?.fields).toEqual({
+      grammar: { spec: { kind: "choice", choices: ["a", "b"] }, afterTokenId: null },
+    });
+    const wrong = { ...line, guided_regex: "x" };
+    const message = failure(file("h.jsonl", JSON.stringify(wrong)));
+    expect(message).toMatch(/^FILE line 1: You can only use one kind of constraints/);
+  });
+
   it("refuses files that are missing, empty, of another kind or not text", () => {
     expect(failure(join(folder, "none.txt"))).toBe(
       "The prompt file FILE cannot be read: there is no such file.",
