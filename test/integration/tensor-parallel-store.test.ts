@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { StoreKind } from "../../src/messages/index.js";
 import { makeTempFolder } from "../helpers/temp-folder.js";
@@ -93,5 +93,27 @@ describe("two ranks", () => {
     const warm = await askAll(again);
     expect(cachedOf(warm)).toEqual(allOf(WHOLE_HIT));
     expect(warm.map(bitsOf)).toEqual(cold);
+  });
+
+  it("compute together what one of them finds damaged", async () => {
+    const store = { kind: "files", backends: [folder] } as const;
+    const first = await start({ store });
+    await askAll(first);
+    await first.stop();
+    // Parts of one rank come first, then those of the other.
+    const damaged = listBlockFiles(folder).filter((_, i) => i % 5 === 0);
+    for (const { path } of damaged) {
+      const bytes = readFileSync(path);
+      bytes[bytes.length - 1]! ^= 1;
+      writeFileSync(path, bytes);
+    }
+    const again = await start({ store });
+    const answers = await askAll(again);
+    expect(answers.map(bitsOf)).toEqual(cold);
+    const cached = cachedOf(answers).reduce((sum, count) => sum + count, 0);
+    expect(cached).toBeLessThan(documents.length * WHOLE_HIT);
+    const healed = await askAll(again);
+    expect(healed.map(bitsOf)).toEqual(cold);
+    expect(cachedOf(healed)).toEqual(allOf(WHOLE_HIT));
   });
 });

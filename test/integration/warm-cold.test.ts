@@ -82,9 +82,11 @@ function makePrompts(number: number, vocabSize: number, seed: number): number[][
   const placed = Array.from({ length: numGroups }, (_, group) => {
     const length = BLOCK * 2 + Math.floor(random() * BLOCK * (LONGEST_BLOCKS - 2));
     const first = fresh(length);
-    const places = [group, group + random(), group + 2 * random(), group + numGroups / LIVES];
+    // Apart, as what is asked for together is not there yet.
+    const apart = Math.min(3, numGroups / 8);
+    const places = [0, apart + random(), 2 * apart + random(), numGroups / LIVES];
     return HIT_RATIOS.map((ratio, i) => ({
-      place: places[i]!,
+      place: group + places[i]!,
       prompt: [...first.slice(0, length * ratio), ...fresh(length - Math.floor(length * ratio))],
     }));
   }).flat();
@@ -197,7 +199,7 @@ describe.each(chosen)("%s", (model) => {
         );
         for (const origin of cache.from) expect(origins[origin], origin).toBeGreaterThan(0);
         expect(numFiles - numGood).toBeLessThanOrEqual(numDamaged);
-        if (cache.store !== null) expect(origins.followed).toBeGreaterThan(0);
+        if (cache.store !== null && count >= 400) expect(origins.followed).toBeGreaterThan(0);
         if (numDamaged > 20) expect(origins.corrupt + origins.lost).toBeGreaterThan(0);
       }
     },
