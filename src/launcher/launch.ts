@@ -133,11 +133,12 @@ class Group {
       this.#partialNews = rest;
       return { ...results[0]!, store: news };
     } catch (error) {
-      if (this.#isStopping || this.#loss !== null) throw this.#loss ?? error;
+      if (this.#isStopping || this.#loss !== null) throw this.#loss ?? toLoss(error);
       // A rank fails when another has ended: that one is to blame.
       if (this.#channels.length > 1) await sleep(BLAME_MS);
-      this.#lose(this.#death ?? toUcmError(error));
-      throw this.#loss ?? error;
+      const loss = toLoss(this.#death ?? error);
+      this.#lose(loss);
+      throw this.#loss ?? loss;
     }
   }
 
@@ -166,6 +167,13 @@ class Group {
     this.kill();
     this.#listener?.(error);
   }
+}
+
+/** Whatever a worker fails with in a step, to those who wait for it it is a worker that was lost. */
+function toLoss(error: unknown): UcmError {
+  const known = toUcmError(error);
+  if (known.code === "UCM_ERR_WORKER" || known.code === "UCM_ERR_TIMEOUT") return known;
+  return new UcmError("UCM_ERR_WORKER", known.message, { cause: known });
 }
 
 async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {

@@ -1,14 +1,22 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { until } from "../helpers/ucm-command.js";
-import { exhaustMemory, KillLab, type Outcome, sharedMemoryNames } from "./kill-lab.js";
+import {
+  exhaustMemory,
+  KillLab,
+  type Outcome,
+  sharedMemoryNames,
+  WORKER_TIMEOUT_S,
+} from "./kill-lab.js";
 
 /** The full count: `UCM_KILLS=500 npx vitest run test/integration/kills.test.ts` with figures. */
+const isFull = process.env.UCM_KILLS !== undefined;
 const NUM_KILLS = Number(process.env.UCM_KILLS ?? 4);
-const MS_PER_KILL = 20_000;
+/** Far above what a kill takes: a machine may be busy with other tests. */
+const MS_PER_KILL = 60_000;
 /** What a stream or the health check may take to tell of a loss that can be noticed at once. */
 const TELL_MS = 1_000;
-/** A machine that runs other tests beside this one adds to every time; figures are for a quiet one. */
-const SLACK_MS = 1_500;
+/** For the machine's sake: figures are taken on a quiet one. */
+const SLACK_MS = isFull ? 300 : 10_000;
 
 const kinds = ["SIGKILL", "drain", "SIGSTOP", "parent", "memory", "SIGSEGV"] as const;
 type Kind = (typeof kinds)[number];
@@ -97,7 +105,7 @@ async function loseWorker(kind: Kind): Promise<void> {
   if (kind !== "memory") {
     own.detectionMs.push(detectedMs - struckMs);
     own.deliveryMs.push(...delivered);
-    const limitMs = TELL_MS + SLACK_MS + (kind === "SIGSTOP" ? 2_000 : 0);
+    const limitMs = TELL_MS + SLACK_MS + (kind === "SIGSTOP" ? WORKER_TIMEOUT_S * 1000 : 0);
     expect(Math.max(detectedMs - struckMs, ...delivered)).toBeLessThan(limitMs);
   }
   await lab.gone(before, TELL_MS + SLACK_MS);

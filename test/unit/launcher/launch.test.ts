@@ -186,7 +186,11 @@ describe("launchWorkers", () => {
   ])("takes down a worker that answers a step with %s", async (behaviour, expected) => {
     const group = await launch(`good-${behaviour}`);
     await expect(group.executor.execute(stepOf(1))).rejects.toThrow(expected);
-    await expect(group.executor.execute(stepOf(2))).rejects.toThrow(expected);
+    const again = group.executor.execute(stepOf(2));
+    await expect(again).rejects.toMatchObject({
+      code: "UCM_ERR_WORKER",
+      message: expect.stringContaining(expected),
+    });
     await until("the end of the worker", () => !isAlive(pidIn(output())));
   });
 
