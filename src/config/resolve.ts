@@ -173,7 +173,9 @@ function openStore(
   });
   if (store === null) return null;
   const memory = store.memoryBytes > 0 ? [`${toGib(store.memoryBytes)} GiB of memory`] : [];
-  log.info(`KV cache store ${store.name}: ${[...memory, ...store.backends].join(", ")}`);
+  log.info(
+    `KV cache store ${store.name}: ${[...memory, ...store.backends, ...(store.module ? [store.module.url] : [])].join(", ")}`,
+  );
   return store;
 }
 

@@ -1,5 +1,8 @@
+import { createRequire } from "node:module";
+import { isAbsolute, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { log } from "../log/index.js";
-import type { StoreConfig, StoreKind } from "../messages/index.js";
+import type { StoreConfig, StoreKind, StoreModule } from "../messages/index.js";
 import { type KvTransferConfig, parseKvTransferConfig } from "./kv-transfer-config.js";
 import {
   didYouMean,
@@ -80,17 +83,12 @@ export interface BlockFacts {
  * folder that cannot be used.
  */
 export function resolveStore(transfer: KvTransferConfig, block: BlockFacts): StoreConfig | null {
-  const { kv_connector: connector, kv_role: role } = transfer;
+  const { kv_connector: connector } = transfer;
   if (!connector) return null;
+  const module = pluginOf(connector, transfer);
+  if (module !== null) return pluginStore(module, transfer);
   if (!connectors.includes(connector)) {
     throw invalid(`kv_connector '${connector}' is not known${didYouMean(connector, connectors)}.`);
-  }
-  const modulePath = transfer.kv_connector_module_path ?? modulePaths[0]!;
-  if (!modulePaths.includes(modulePath)) {
-    const near = didYouMean(modulePath, modulePaths);
-    throw invalid(
-      `kv_connector_module_path '${modulePath}' is not known${near}; modules of others are not loaded.`,
-    );
   }
   const extra = readExtra(transfer.kv_connector_extra_config ?? {});
   warnOfSparse(extra);
@@ -108,9 +106,7 @@ export function resolveStore(transfer: KvTransferConfig, block: BlockFacts): Sto
   return {
     kind,
     name,
-    canLoad: role !== "kv_producer",
-    canDump: role !== "kv_consumer",
-    loadFailurePolicy: transfer.kv_load_failure_policy ?? "recompute",
+    ...roleOf(transfer),
     loadDecision: loadDecision(extra.load_decision),
     memoryBytes: usesMemory ? values.memoryBytes : 0,
     backends,
@@ -124,10 +120,52 @@ export function resolveStore(transfer: KvTransferConfig, block: BlockFacts): Sto
   };
 }
 
+/** The plug-in that kv_connector_module_path names; null for UCM's own paths. */
+function pluginOf(connector: string, transfer: KvTransferConfig): StoreModule | null {
+  const path = transfer.kv_connector_module_path;
+  if (!path || modulePaths.includes(path)) return null;
+  const settings = transfer.kv_connector_extra_config ?? {};
+  return { url: resolveModule(path), exportName: connector, settings };
+}
+
+/** A path from here or a package that is installed here, as a URL. */
+function resolveModule(path: string): string {
+  try {
+    const isPath = isAbsolute(path) || path.startsWith(".");
+    const from = createRequire(join(process.cwd(), "here.js"));
+    return pathToFileURL(from.resolve(isPath ? resolve(path) : path)).href;
+  } catch {
+    const near = didYouMean(path, modulePaths);
+    throw invalid(
+      `kv_connector_module_path '${path}' is none of UCM's${near}, and no JavaScript module is there. Give the path of one from here, as ./my-store.mjs.`,
+    );
+  }
+}
+
+function pluginStore(module: StoreModule, transfer: KvTransferConfig): StoreConfig {
+  return {
+    ...roleOf(transfer),
+    kind: "module",
+    module,
+    name: module.exportName,
+    loadDecision: loadDecision(module.settings.load_decision),
+    ...{ memoryBytes: 0, backends: [], threads: 0, ioBytes: defaults.ioBytes, directIo: false },
+    ...{ capacityBytes: 0, recycle: false, recycleRatio: 1, timeoutMs: defaults.timeoutMs },
+  };
+}
+
+function roleOf({ kv_role: role, kv_load_failure_policy: policy }: KvTransferConfig) {
+  return {
+    canLoad: role !== "kv_producer",
+    canDump: role !== "kv_consumer",
+    loadFailurePolicy: policy ?? ("recompute" as const),
+  };
+}
+
 /** The folders of the store that a configuration names, as they are written; none without files. */
 export function backendFolders(raw: Record<string, unknown>): string[] {
   const transfer = parseKvTransferConfig(raw);
-  if (!transfer.kv_connector) return [];
+  if (!transfer.kv_connector || pluginOf(transfer.kv_connector, transfer) !== null) return [];
   const { name, settings } = namedStore(readExtra(transfer.kv_connector_extra_config ?? {}));
   const kind = kindOf(name, settings);
   if (kind === "dram") return [];

@@ -1,9 +1,20 @@
 /** How a store is built: memory, a folder of files, or memory in front of files. */
 export type StoreKind = "dram" | "files" | "pipeline";
 
+/** A JavaScript module with a class that is the store. */
+export interface StoreModule {
+  /** As import() takes it. */
+  url: string;
+  exportName: string;
+  /** kv_connector_extra_config. */
+  settings: Readonly<Record<string, unknown>>;
+}
+
 /** The KV cache store of a worker, with every default filled in. */
 export interface StoreConfig {
-  kind: StoreKind;
+  kind: StoreKind | "module";
+  /** The plug-in that is the store; left out without one. */
+  module?: StoreModule;
   /** Its name in --kv-transfer-config, for people. */
   name: string;
   /** Blocks found in the store are loaded (kv_both, kv_consumer). */

@@ -72,7 +72,7 @@ async function load({ version, config }: LoadMessage): Promise<void> {
   runner = createModelRunner(model, sampler, config.blockSize, comm);
   let opened: OpenedStore | null = null;
   if (config.store !== null) {
-    opened = openStore(config.store, config, model, native);
+    opened = await openStore(config.store, config, model, native);
     store = new StoreRunner(opened);
   }
   send({

@@ -8,6 +8,7 @@ import type {
 } from "../messages/index.js";
 import { blockPresence, blockStatus, type NativeAddon, type StoreSpec } from "../native/index.js";
 import type { LoadedModel } from "./load-model.js";
+import { openPlugin } from "./plugin-store.js";
 import { storeNamespace } from "./store-namespace.js";
 import { reportOf } from "./store-report.js";
 import type { BlockStore } from "./store-runner.js";
@@ -23,26 +24,34 @@ export interface OpenedStore extends BlockStore {
 
 /**
  * Opens the store of a worker for the blocks of its arena.
- * @throws UcmError UCM_ERR_CONFIG when a folder or a size cannot be used.
+ * @throws UcmError UCM_ERR_CONFIG when a folder, a size or a plug-in cannot be used.
  */
-export function openStore(
+export async function openStore(
   store: StoreConfig,
   worker: WorkerConfig,
   { config, arena }: LoadedModel,
   native: NativeAddon,
-): OpenedStore {
+): Promise<OpenedStore> {
   const { digest, about } = storeNamespace(worker, config, native.isa());
+  const { numLayers } = config;
+  if (store.module !== undefined) {
+    const { rank, worldSize } = worker;
+    const namespace = Buffer.from(digest).toString("hex");
+    const context = { namespace, about, rank, worldSize };
+    const { module, timeoutMs } = store;
+    return openPlugin({ module, context, arena, numLayers, timeoutMs });
+  }
   const opened = createStore(native, {
     namespace: digest,
     about,
     bytesPerBlock: arena.bytesPerBlock,
-    numLayers: config.numLayers,
+    numLayers,
     blockSize: worker.blockSize,
     ...(store.kind === "files" ? {} : { memory: { capacityBytes: store.memoryBytes } }),
     ...(store.kind === "dram" ? {} : { files: filesSpec(store) }),
   });
   return {
-    numLayers: config.numLayers,
+    numLayers,
     async lookup(keys) {
       const found = await opened.lookup(encodeKeys(keys));
       return Array.from(found, tierOf);

@@ -203,7 +203,7 @@ export async function startWitnessed(
   const store =
     worker.store === null
       ? null
-      : new StoreRunner(openStore(worker.store, worker, model, loadNative()));
+      : new StoreRunner(await openStore(worker.store, worker, model, loadNative()));
   const witness = new BlockWitness(book, model, config.cache);
   const executor: Executor = {
     async execute(message) {

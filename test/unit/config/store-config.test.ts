@@ -203,7 +203,7 @@ describe("mistakes", () => {
     [flat("UcmDram", {}, { load_decision: "never" }), "load_decision must be 'auto' or 'always'"],
     [
       transfer({ ucm_connector_name: "UcmDram" }, { kv_connector_module_path: "./mine.js" }),
-      "kv_connector_module_path './mine.js' is not known",
+      "kv_connector_module_path './mine.js' is none of UCM's, and no JavaScript module is there",
     ],
     [
       transfer({ ucm_connector_name: "UcmDram" }, { kv_connector: "UCMConector" }),
