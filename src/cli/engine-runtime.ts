@@ -41,16 +41,12 @@ export async function startEngine(
   }
   const { weightBytes, loadMs, isa } = workers.ready;
   log.info(
-    `Model loading took ${toGib(weightBytes)} GiB memory and ${seconds(loadMs)} seconds (kernels: ${isa}, threads: ${config.parallel.threads})`,
+    `Model loading took ${toGib(weightBytes)} GiB memory and ${(loadMs / 1000).toFixed(6)} seconds (kernels: ${isa}, threads: ${config.parallel.threads})`,
   );
   const initMs = performance.now() - startedMs;
   log.info(
-    `init engine (start workers, load weights, create kv cache) took ${seconds(initMs)} seconds`,
+    `init engine (profile, create kv cache, warmup model) took ${(initMs / 1000).toFixed(2)} seconds`,
   );
   const engine = new Engine({ config, executor: workers, tokenizer, observer, storeReports });
   return { engine, workers };
-}
-
-function seconds(ms: number): string {
-  return (ms / 1000).toFixed(2);
 }

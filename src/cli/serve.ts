@@ -9,8 +9,10 @@ import type { Invocation } from "./invocation.js";
 import { type ReservedSocket, reserveSocket } from "./listen-socket.js";
 import { locateModel } from "./model-files.js";
 import { readVersion } from "./package-files.js";
+import { pythonRepr } from "./python-repr.js";
+import { logRequests } from "./request-log.js";
 import { serverLogLevel, serverOptions } from "./server-options.js";
-import { logRequests, startStatsLog } from "./stats-log.js";
+import { startStatsLog } from "./stats-log.js";
 import { type StopRequest, watchStopSignals } from "./stop-signals.js";
 import { refreshTls } from "./tls-files.js";
 
@@ -22,7 +24,11 @@ const CLOSE_PATIENCE_MS = 2_000;
  * the workers keep failing. Exit code 0 after a signal, however long the drain took.
  */
 export async function runServe({ flags, nonDefault, warnings }: Invocation): Promise<number> {
-  configureLog({ label: "APIServer", serverLevel: serverLogLevel(flags) });
+  configureLog({
+    label: "APIServer",
+    serverLevel: serverLogLevel(flags),
+    format: flags.logFormat,
+  });
   const version = readVersion();
   const { model } = flags;
   if (model === null) {
@@ -32,8 +38,15 @@ export async function runServe({ flags, nonDefault, warnings }: Invocation): Pro
     );
   }
   log.info(`ucm API server version ${version}`);
-  log.info(`non-default args: ${JSON.stringify(nonDefault)}`);
+  const { model: _, ...others } = nonDefault;
+  log.info(`non-default args: ${pythonRepr({ model_tag: model, ...others })}`);
   for (const warning of warnings) log.warning(warning);
+  if (flags.enableLogOutputs && !flags.enableLogRequests) {
+    throw new UcmError(
+      "UCM_ERR_USAGE",
+      "Error: --enable-log-outputs requires --enable-log-requests",
+    );
+  }
   const options = serverOptions(flags, version, process.env);
   const socket = await reserveSocket(flags);
   const stop = watchStopSignals();
@@ -80,14 +93,22 @@ async function serveUntilStopped(service: Service): Promise<number> {
   const { config, tokenizer, runtime, socket, stop, flags, options } = service;
   const { engine, workers } = runtime;
   const app = createApp({
-    engine: flags.enableLogRequests ? logRequests(engine) : engine,
+    engine: flags.enableLogRequests
+      ? logRequests(engine, { outputs: flags.enableLogOutputs, maxLogLen: flags.maxLogLen })
+      : engine,
     tokenizer,
     config,
     options,
     metrics: service.metrics,
   });
+  const routes = collectRoutes(app);
   await app.ready();
+  log.info("Supported tasks: ['generate']");
   log.info(`Starting ucm server on ${socket.url}`);
+  log.info("Available routes are:");
+  for (const [path, methods] of routes) {
+    log.info(`Route: ${path}, Methods: ${[...methods].join(", ")}`);
+  }
   writeServerLine("INFO", `Started server process [${process.pid}]`);
   writeServerLine("INFO", "Waiting for application startup.");
   await socket.handTo(app.server);
@@ -127,6 +148,18 @@ function createMetrics({ model, cache }: EngineConfig, flags: Invocation["flags"
       prefix_caching_hash_algo: "sha256_cbor",
     },
   });
+}
+
+/** Methods by path, filled while the routes are registered. */
+function collectRoutes(app: ReturnType<typeof createApp>): Map<string, Set<string>> {
+  const routes = new Map<string, Set<string>>();
+  app.addHook("onRoute", ({ url, method }) => {
+    if (url === "*") return;
+    const methods = routes.get(url) ?? new Set();
+    for (const name of [method].flat()) methods.add(name);
+    routes.set(url, methods);
+  });
+  return routes;
 }
 
 /** Lets requests finish, for `timeoutS` at most (null: as long as they take), then aborts the rest. */

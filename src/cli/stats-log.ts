@@ -1,6 +1,5 @@
 import type { Engine, EngineStats } from "../engine/index.js";
 import { log } from "../log/index.js";
-import type { ServingEngine } from "../server/index.js";
 
 const DEFAULT_INTERVAL_S = 10;
 
@@ -45,26 +44,4 @@ export function statsLine(last: EngineStats, now: EngineStats, seconds: number):
       ? []
       : [`External prefix cache hit rate: ${(100 * external.hitRate).toFixed(1)}%`]),
   ].join(", ");
-}
-
-/** The engine as the server sees it, with a line per request (--enable-log-requests). */
-export function logRequests(engine: Engine): ServingEngine {
-  return {
-    get failure() {
-      return engine.failure;
-    },
-    get isPaused() {
-      return engine.isPaused;
-    },
-    prepare: (sampling) => engine.prepare(sampling),
-    pause: (mode) => engine.pause(mode),
-    resume: () => engine.resume(),
-    resetPrefixCache: () => engine.resetPrefixCache(),
-    generate(request, signal) {
-      log.info(
-        `Received request ${request.requestId}: params: ${JSON.stringify(request.sampling)}, prompt tokens: ${request.promptTokenIds.length}, lora_request: None.`,
-      );
-      return engine.generate(request, signal);
-    },
-  };
 }

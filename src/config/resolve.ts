@@ -188,7 +188,8 @@ function logSizes(size: KvSize, limits: BatchLimits, blockSize: number): void {
   }
   const tokens = size.numBlocks * blockSize;
   const length = size.maxModelLen.toLocaleString("en-US");
-  log.info(`KV cache size: ${tokens.toLocaleString("en-US")} tokens, ${toGib(size.kvBytes)} GiB`);
+  // vLLM's words, which dashboards and scripts look for.
+  log.info(`GPU KV cache size: ${tokens.toLocaleString("en-US")} tokens`);
   log.info(
     `Maximum concurrency for ${length} tokens per request: ${(tokens / size.maxModelLen).toFixed(2)}x`,
   );

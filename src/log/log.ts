@@ -15,6 +15,8 @@ interface LogSettings {
   level: LogLevel;
   /** Level of {@link writeServerLine}. */
   serverLevel: LogLevel;
+  /** Lines as vLLM writes them, or one JSON object each. */
+  format: "text" | "json";
 }
 
 /** UCM_LOGGING_LEVEL, else VLLM_LOGGING_LEVEL, else INFO; an unknown name counts as INFO. */
@@ -24,9 +26,11 @@ function levelOfEnvironment(env: NodeJS.ProcessEnv): LogLevel {
 
 const settings: LogSettings = {
   label: null,
-  stream: process.stdout,
+  // VLLM_LOGGING_STREAM takes Python's names of the two.
+  stream: /stderr$/.test(process.env.VLLM_LOGGING_STREAM ?? "") ? process.stderr : process.stdout,
   level: levelOfEnvironment(process.env),
   serverLevel: "INFO",
+  format: "text",
 };
 
 /** Sets the label, stream or level of this process's log; what is not named stays. */
@@ -55,26 +59,55 @@ export const log = {
  */
 export function writeServerLine(level: LogLevel, message: string): void {
   if (logLevels[level] < logLevels[settings.serverLevel]) return;
+  if (settings.format === "json") {
+    writeJson({ level, label: settings.label, pid: process.pid, source: "uvicorn", message });
+    return;
+  }
   settings.stream.write(`${`${level}:`.padEnd(10)}${message}\n`);
 }
 
 /** Passes on a line that a child process printed, under the child's label. */
 export function writeChildLine(label: string, pid: number, line: string): void {
+  if (settings.format === "json") {
+    writeJson({ level: "INFO", label, pid, source: "stdout", message: line });
+    return;
+  }
   settings.stream.write(`${paintHead(`(${label} pid=${pid}) `)}${line}\n`);
 }
 
 function writeLog(level: LogLevel, message: string): void {
   if (logLevels[level] < logLevels[settings.level]) return;
+  const source = callSite();
+  if (settings.format === "json") {
+    writeJson({ level, label: settings.label, pid: process.pid, source, message });
+    return;
+  }
   const label = settings.label === null ? "" : `(${settings.label} pid=${process.pid}) `;
-  const head = `${paintHead(label)}${level} ${formatTime(new Date())} [${callSite()}] `;
+  const prefix = process.env.VLLM_LOGGING_PREFIX ?? "";
+  const head = `${paintHead(label)}${prefix}${level} ${formatTime(new Date())} [${source}] `;
   const lines = message.split("\n").map((line) => `${head}${line}\n`);
   settings.stream.write(lines.join(""));
+}
+
+/** What a line of the JSON format tells, in this order, after the time. */
+interface JsonLine {
+  level: LogLevel;
+  label: string | null;
+  pid: number;
+  /** `file:line`, or who wrote it. */
+  source: string;
+  message: string;
+}
+
+function writeJson(line: JsonLine): void {
+  settings.stream.write(`${JSON.stringify({ time: new Date().toISOString(), ...line })}\n`);
 }
 
 const colours = new Chalk({ level: 1 });
 
 function paintHead(text: string): string {
-  const wanted = settings.stream.isTTY === true && !process.env.NO_COLOR;
+  const { NO_COLOR: never, VLLM_LOGGING_COLOR: asked } = process.env;
+  const wanted = !never && (asked === "1" || (settings.stream.isTTY === true && asked !== "0"));
   return wanted && text !== "" ? colours.cyan(text) : text;
 }
 

@@ -173,11 +173,44 @@ describe("ucm serve", () => {
     expect(server.output()).not.toContain("GET /v1/models");
   });
 
+  it("writes vLLM's lines of the start, or all lines as JSON", async () => {
+    const server = await start(["--max-model-len", "512"]);
+    const text = server.output();
+    expect(text).toMatch(
+      /non-default args: \{'model_tag': '[^']+', 'max_model_len': 512, 'port': 0\}\n/,
+    );
+    expect(text).toMatch(/GPU KV cache size: [\d,]+ tokens\n/);
+    expect(text).toMatch(/Model loading took \d+\.\d\d GiB memory and \d+\.\d{6} seconds/);
+    expect(text).toMatch(
+      /init engine \(profile, create kv cache, warmup model\) took \d+\.\d\d seconds\n/,
+    );
+    expect(text).toMatch(/Route: \/v1\/chat\/completions, Methods: POST\n/);
+    const json = await start(["--max-model-len", "512", "--log-format", "json"]);
+    await fetch(`${json.url}/v1/models`);
+    await until("the access line", () => json.output().includes("GET /v1/models"));
+    const lines = json
+      .output()
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(lines.every(({ time, level, message }) => time && level && message)).toBe(true);
+  });
+
   it("logs requests and throughput when asked", async () => {
-    const server = await start(["--enable-log-requests"], { VLLM_LOG_STATS_INTERVAL: "0.3" });
+    const server = await start(
+      ["--enable-log-requests", "--enable-log-outputs", "--max-log-len", "5"],
+      { VLLM_LOG_STATS_INTERVAL: "0.3" },
+    );
     const { end } = await runningStream(server, { max_tokens: 100 });
     await end;
-    expect(server.output()).toContain("Received request cmpl-");
+    expect(server.output()).toMatch(
+      /Received request cmpl-\w+-0: params: SamplingParams\(n=1, presence_penalty=0\.0, .*max_tokens=100, .*\), lora_request: None\.\n/,
+    );
+    await until("the generated text", () =>
+      /Generated response cmpl-\w+-0: output: ['"].{5,10}['"], output_token_ids: \[(\d+(, )?){5}\], finish_reason: length\n/.test(
+        server.output(),
+      ),
+    );
     await until("a throughput line", () =>
       /Engine 000: Avg prompt throughput: \d+\.\d tokens\/s/.test(server.output()),
     );

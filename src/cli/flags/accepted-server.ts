@@ -28,8 +28,6 @@ const rows: FlagTable = {
   ...idleFlags("Frontend", "accepted", "logging is set by UCM_LOGGING_LEVEL", {
     "log-config-file": "string",
     "log-error-stack": ["bool", false],
-    "max-log-len": "int",
-    "enable-log-outputs": ["bool", false],
     "enable-log-deltas": ["bool", true, false],
   }),
   ...idleFlags("options", "accepted", "request logging is off unless --enable-log-requests", {

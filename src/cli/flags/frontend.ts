@@ -75,6 +75,20 @@ export const frontendFlags = {
   ),
   "disable-log-stats": options.toggle(false, "Print no throughput line."),
   "enable-log-requests": options.bool(false, "Log every request."),
+  "enable-log-outputs": http.bool(
+    false,
+    "Log what was generated as well; needs --enable-log-requests.",
+  ),
+  "max-log-len": http.int(
+    null,
+    "Characters or token ids of a prompt or output to log at most. Default: all.",
+    { min: 0 },
+  ),
+  "log-format": http.choice(
+    ["text", "json"],
+    "text",
+    "Log lines as vLLM writes them, or a JSON object per line.",
+  ),
   "shutdown-timeout": options.float(
     null,
     "Seconds to let running requests finish after SIGTERM; 0 aborts them. Default: as long as they take.",

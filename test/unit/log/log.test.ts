@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   configureLog,
   log,
@@ -53,12 +53,49 @@ describe("log", () => {
   });
 
   it("colours the label on a terminal only", () => {
+    vi.stubEnv("NO_COLOR", "");
     writeChildLine("Worker_TP0", 7, "loaded");
     expect(text).toBe("(Worker_TP0 pid=7) loaded\n");
     text = "";
     configureLog({ stream: sink(true) });
     writeChildLine("Worker_TP0", 7, "loaded");
     expect(text).toBe("\u001b[36m(Worker_TP0 pid=7) \u001b[39mloaded\n");
+  });
+
+  it("writes JSON instead when asked to", () => {
+    configureLog({ format: "json", label: "APIServer" });
+    log.warning("one\ntwo");
+    writeServerLine("INFO", "up");
+    writeChildLine("Worker_TP0", 7, "loaded");
+    configureLog({ format: "text" });
+    const lines = text
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(lines).toEqual([
+      {
+        time: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+        level: "WARNING",
+        label: "APIServer",
+        pid: process.pid,
+        source: expect.stringMatching(/^log\.test\.ts:\d+$/),
+        message: "one\ntwo",
+      },
+      expect.objectContaining({ level: "INFO", source: "uvicorn", message: "up" }),
+      expect.objectContaining({ label: "Worker_TP0", pid: 7, message: "loaded" }),
+    ]);
+  });
+
+  it("follows vLLM's variables for prefix and colour", () => {
+    vi.stubEnv("VLLM_LOGGING_PREFIX", "[node1] ");
+    log.info("hello");
+    expect(text).toMatch(/^\[node1\] INFO /);
+    vi.stubEnv("VLLM_LOGGING_COLOR", "1");
+    vi.stubEnv("NO_COLOR", "");
+    text = "";
+    writeChildLine("W", 1, "a");
+    expect(text).toContain("\u001b[36m");
+    vi.unstubAllEnvs();
   });
 
   it("knows level names in any case", () => {
