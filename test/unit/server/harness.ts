@@ -107,6 +107,14 @@ export class Harness {
     return harness;
   }
 
+  /** A server whose model answers with `text` and ends, as far as a grammar lets it. */
+  static async saying(text: string, options: Partial<AppOptions> = {}): Promise<Harness> {
+    const harness = await Harness.start({ options });
+    const bytes = Buffer.from(text);
+    harness.executor.script = (k) => bytes[k] ?? specialIds.imEnd;
+    return harness;
+  }
+
   get port(): number {
     return (this.app.server.address() as AddressInfo).port;
   }

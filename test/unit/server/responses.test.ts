@@ -1,6 +1,5 @@
 import type OpenAI from "openai";
 import { afterEach, describe, expect, it } from "vitest";
-import { specialIds } from "./byte-tokenizer.js";
 import { Harness, type HarnessSettings, type JsonObject, MODEL } from "./harness.js";
 
 let server: Harness;
@@ -9,10 +8,8 @@ let client: OpenAI;
 afterEach(() => server.close());
 
 async function serve(text: string, options: HarnessSettings["options"] = {}): Promise<void> {
-  server = await Harness.start({ options });
+  server = await Harness.saying(text, options);
   client = server.client();
-  const bytes = Buffer.from(text);
-  server.executor.script = (k) => bytes[k] ?? specialIds.imEnd;
 }
 
 const lastPrompt = () => server.tokenizer.decode([...server.executor.seen.at(-1)!.promptTokenIds]);

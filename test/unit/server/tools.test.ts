@@ -1,6 +1,5 @@
 import type OpenAI from "openai";
 import { afterEach, describe, expect, it } from "vitest";
-import { specialIds } from "./byte-tokenizer.js";
 import { Harness, type HarnessSettings, type JsonObject, MODEL } from "./harness.js";
 
 /** Tools and reasoning by the official client; the model says what a test lets it. */
@@ -10,12 +9,9 @@ let client: OpenAI;
 
 afterEach(() => server.close());
 
-/** A server whose model answers with `text` and ends, as far as a grammar lets it. */
 async function serve(text: string, options: HarnessSettings["options"] = {}): Promise<void> {
-  server = await Harness.start({ options });
+  server = await Harness.saying(text, options);
   client = server.client();
-  const bytes = Buffer.from(text);
-  server.executor.script = (k) => bytes[k] ?? specialIds.imEnd;
 }
 
 const messages = [{ role: "user" as const, content: "Hi" }];
