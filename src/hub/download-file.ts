@@ -14,6 +14,7 @@ import type { ReadableStream } from "node:stream/web";
 import { setTimeout as delay } from "node:timers/promises";
 import { UcmError } from "../errors/index.js";
 import { statusError } from "./hub-errors.js";
+import { claimPartialFile } from "./partial-file.js";
 
 /** A file of a model on the hub. */
 export interface RemoteFile {
@@ -52,14 +53,23 @@ export async function downloadFile(
   target: string,
   options: DownloadOptions,
 ): Promise<void> {
-  const { retryMs, tries } = { ...defaults, ...options };
-  const partial = `${target}.incomplete`;
   mkdirSync(dirname(target), { recursive: true });
+  const partial = claimPartialFile(target);
+  try {
+    await gather(file, partial.path, options);
+    renameSync(partial.path, target);
+  } finally {
+    partial.release();
+  }
+}
+
+/** Tries until the partial file is whole and right. */
+async function gather(file: RemoteFile, partial: string, options: DownloadOptions): Promise<void> {
+  const { retryMs, tries } = { ...defaults, ...options };
   for (let attempt = 1; ; attempt++) {
     try {
       await transfer(file, partial, options);
       await verify(file, partial);
-      renameSync(partial, target);
       return;
     } catch (error) {
       options.signal.throwIfAborted();

@@ -7,6 +7,7 @@ import {
   readFileSync,
   writeFileSync,
 } from "node:fs";
+import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { isHubName, isModelFile } from "../../../src/cli/model-files.js";
@@ -121,6 +122,31 @@ describe("fetchSnapshot", () => {
     expect(hub.seen).toEqual([]);
     expect(await fetchSnapshot(request({ url: "http://127.0.0.1:1" }))).toBe(folder);
     expect(logged()).toContain("The copy of Org/Name in the cache is used.");
+  });
+
+  it("downloads the same at the same time without harm", async () => {
+    const slow: Trouble = ({ path, response, content }) => {
+      if (path !== "model.safetensors") return false;
+      response.write(content.subarray(0, 100_000));
+      setTimeout(() => response.end(content.subarray(100_000)), 100);
+      return true;
+    };
+    const hub = await startHub(files, { trouble: slow });
+    const folders = await Promise.all([1, 2, 3].map(() => fetchSnapshot(request(hub))));
+    expect(readFileSync(join(folders[0]!, "model.safetensors")).equals(weights)).toBe(true);
+    const left = readdirSync(join(repoFolder(), "blobs"));
+    expect(left.filter((name) => name.includes("."))).toEqual([]);
+  });
+
+  it("takes over from a process that is gone", async () => {
+    mkdirSync(dirname(blobOfWeights()), { recursive: true });
+    writeFileSync(`${blobOfWeights()}.incomplete`, weights.subarray(0, 1000));
+    writeFileSync(`${blobOfWeights()}.incomplete.lock`, `${hostname()} 4194999`);
+    const hub = await startHub(files);
+    await fetchSnapshot(request(hub));
+    expect(readdirSync(join(repoFolder(), "blobs")).filter((name) => name.includes("."))).toEqual(
+      [],
+    );
   });
 
   it("never leaves the cache's folder", async () => {
