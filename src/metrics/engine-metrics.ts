@@ -27,7 +27,8 @@ export function createEngineMetrics(
   snapshot: () => EngineSnapshot | null,
 ): Observer {
   addSnapshotSeries(series, snapshot);
-  series.gauge(
+  series.scraped(
+    "gauge",
     "vllm:cache_config_info",
     "Information of the LLMEngine CacheConfig.",
     Object.keys(cacheConfig),
@@ -65,10 +66,10 @@ function addSnapshotSeries(series: SeriesMaker, snapshot: () => EngineSnapshot |
       const value = now === null ? null : read(now);
       return value === null ? [] : [[{}, value] as [Record<string, string>, number]];
     };
-    if (type === "gauge") series.gauge(name, help, [], values);
-    else series.totals(name, help, [], values);
+    series.scraped(type, name, help, [], values);
   }
-  series.totals(
+  series.scraped(
+    "total",
     "vllm:prompt_tokens_by_source_total",
     "Number of prompt tokens by where their keys and values came from.",
     ["source"],

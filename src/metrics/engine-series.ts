@@ -1,7 +1,8 @@
 import type { EngineSnapshot, RequestRecord, SequenceRecord } from "./observations.js";
+import type { ScrapedType } from "./series.js";
 
 interface SnapshotSeries {
-  type: "gauge" | "total";
+  type: ScrapedType;
   name: string;
   help: string;
   /** Null leaves the series out. */

@@ -3,6 +3,9 @@ import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 /** Labels that every series of a module has. */
 export type Labels = Record<string, string>;
 
+/** A total only grows while its source lives. */
+export type ScrapedType = "total" | "gauge";
+
 /** Makes the series of one module, all with the same first labels. */
 export class SeriesMaker {
   readonly #registry: Registry;
@@ -13,33 +16,27 @@ export class SeriesMaker {
     this.#labels = labels;
   }
 
-  /** A counter of what others count: `read` is asked at each scrape. */
-  totals(name: string, help: string, labels: string[], read: () => [Labels, number][]): void {
+  /** What others count, a total or a size: `read` is asked for the values at each scrape. */
+  scraped(
+    type: ScrapedType,
+    name: string,
+    help: string,
+    labels: string[],
+    read: () => [Labels, number][],
+  ): void {
     const own = this.#labels;
-    new Counter({
+    const configuration = {
       name,
       help,
       labelNames: [...Object.keys(own), ...labels],
       registers: [this.#registry],
-      collect() {
+      collect(this: Counter | Gauge) {
         this.reset();
         for (const [more, value] of read()) this.inc({ ...own, ...more }, value);
       },
-    });
-  }
-
-  gauge(name: string, help: string, labels: string[], read: () => [Labels, number][]): void {
-    const own = this.#labels;
-    new Gauge({
-      name,
-      help,
-      labelNames: [...Object.keys(own), ...labels],
-      registers: [this.#registry],
-      collect() {
-        this.reset();
-        for (const [more, value] of read()) this.set({ ...own, ...more }, value);
-      },
-    });
+    };
+    if (type === "total") new Counter(configuration);
+    else new Gauge(configuration);
   }
 
   /** A counter of events; those of `known` are there from the start, at 0. */

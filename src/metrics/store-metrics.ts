@@ -1,9 +1,9 @@
 import * as buckets from "./buckets.js";
 import type { EngineObserver, EngineSnapshot, StoreSnapshot } from "./observations.js";
-import type { Labels, SeriesMaker } from "./series.js";
+import type { Labels, ScrapedType, SeriesMaker } from "./series.js";
 
 interface StoreSeries {
-  type: "total" | "gauge";
+  type: ScrapedType;
   /** After `ucm:store_`. */
   name: string;
   help: string;
@@ -134,9 +134,7 @@ export function createStoreMetrics(
 ): Observer {
   for (const [key, { type, name, help, scale = 1 }] of Object.entries(storeSeries)) {
     const read = () => (snapshot()?.stores ?? []).flatMap((store) => valuesOf(store, key, scale));
-    const labels = ["worker_id", "tier"];
-    if (type === "gauge") series.gauge(`ucm:store_${name}`, help, labels, read);
-    else series.totals(`ucm:store_${name}`, help, labels, read);
+    series.scraped(type, `ucm:store_${name}`, help, ["worker_id", "tier"], read);
   }
   const save = transferSeries(series, "save", "stored in");
   const load = transferSeries(series, "load", "loaded from");

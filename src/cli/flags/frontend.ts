@@ -73,7 +73,10 @@ export const frontendFlags = {
     false,
     "Write tokens in logprobs as token_id:N, which JSON can always carry.",
   ),
-  "disable-log-stats": options.toggle(false, "Print no throughput line."),
+  "disable-log-stats": options.toggle(
+    false,
+    "Print no throughput line, and leave the engine out of /metrics.",
+  ),
   "enable-log-requests": options.bool(false, "Log every request."),
   "enable-log-outputs": http.bool(
     false,
