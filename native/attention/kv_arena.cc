@@ -41,6 +41,15 @@ Status CheckShape(const ArenaShape& shape) {
             "createArena: numQueryHeads " + std::to_string(shape.num_query_heads) +
             " is not a multiple of numKvHeads " + std::to_string(shape.num_kv_heads));
     }
+    const RepresentationShape& kept = shape.representation;
+    if (kept.kind != cpu::Representation::kNone &&
+        (kept.tokens < 8 || kept.tokens > shape.block_size ||
+         !std::has_single_bit(static_cast<uint64_t>(kept.tokens)))) {
+        return Status::InvalidArgument(
+            "createArena: representation.tokens is " + std::to_string(kept.tokens) +
+            ", expected a power of two from 8 to the blockSize of " +
+            std::to_string(shape.block_size));
+    }
     return Status::Ok();
 }
 

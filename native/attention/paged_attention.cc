@@ -54,17 +54,25 @@ void PagedAttention::Forward(const LayerInput& input, float* out) {
         RunItem(step_.items()[static_cast<std::size_t>(task)], input.layer,
                 scratch_[static_cast<std::size_t>(thread)], out);
     };
-    const int64_t tasks = RoundUp(step_.rows(), kRowsPerTask) / kRowsPerTask;
     const auto items = static_cast<int64_t>(step_.items().size());
+    const bool describes = arena_.shape().descriptions() > 0;
+    const auto filled = describes ? static_cast<int64_t>(step_.filled_blocks().size()) : 0;
+    const auto attend_or_describe = [&](int64_t task, int thread) {
+        if (task < items) return attend(task, thread);
+        DescribeBlock(step_.filled_blocks()[static_cast<std::size_t>(task - items)], input.layer);
+    };
+    const int64_t tasks = RoundUp(step_.rows(), kRowsPerTask) / kRowsPerTask;
     // All keys and values are written before any row attends: a sequence may read blocks that
     // another one fills in this step.
     pool_.Run(tasks, prepare);
     if (step_.cost() < kInlineCost) {
         pool_.Run(1, [&](int64_t, int thread) {
-            for (int64_t item = 0; item < items; ++item) attend(item, thread);
+            for (int64_t task = 0; task < items + filled; ++task) {
+                attend_or_describe(task, thread);
+            }
         });
     } else {
-        pool_.Run(items, attend);
+        pool_.Run(items + filled, attend_or_describe);
     }
 }
 
@@ -99,6 +107,45 @@ void PagedAttention::PrepareRow(const LayerInput& input, int64_t row, float* hea
         const float* value = input.v + row * input.v_stride + h * dim;
         kernels_.from_float(shape.dtype, value, key + arena_.value_offset(), dim);
     }
+    if (sequence.sparse != nullptr) KeepQueries(*sequence.sparse, input.layer, row);
+}
+
+void PagedAttention::KeepQueries(const SparseRow& sparse, int64_t layer, int64_t row) const {
+    const ArenaShape& shape = arena_.shape();
+    const int64_t size = shape.group_size() * shape.head_dim;
+    float* kept = sparse.queries + layer * shape.num_kv_heads * size;
+    for (int64_t h = 0; h < shape.num_kv_heads; ++h) {
+        const float* queries = queries_.data() + (h * step_.rows() + row) * size;
+        std::copy(queries, queries + size, kept + h * size);
+    }
+}
+
+void PagedAttention::DescribeBlock(int64_t block, int64_t layer) const {
+    const ArenaShape& shape = arena_.shape();
+    const int64_t tokens = shape.representation.tokens;
+    const int64_t floats = cpu::PartsOf(shape.representation.kind) * shape.head_dim;
+    uint8_t* out = arena_.Piece(block, layer) + arena_.description_offset();
+    float description[2 * 256];
+    for (int64_t h = 0; h < shape.num_kv_heads; ++h) {
+        const uint8_t* keys = arena_.Keys(block, layer, h);
+        for (int64_t i = 0; i < shape.descriptions(); ++i) {
+            kernels_.describe_keys(shape.representation.kind, shape.dtype,
+                                   keys + i * tokens * arena_.row_bytes(), tokens, shape.head_dim,
+                                   description);
+            kernels_.from_float(shape.dtype, description, out, floats);
+            out += floats * BytesOf(shape.dtype);
+        }
+    }
+}
+
+const uint8_t* PagedAttention::PieceAt(const SequenceSpan& sequence, int64_t layer,
+                                       int64_t index) const {
+    if (const SparseRow* sparse = sequence.sparse; sparse != nullptr) {
+        const int64_t slot = index - sparse->first_slot;
+        if (slot >= 0 && slot < sparse->slots) return sparse->pieces[layer * sparse->slots + slot];
+    }
+    const int64_t block = step_.block_ids()[static_cast<std::size_t>(sequence.first_block + index)];
+    return arena_.Piece(block, layer);
 }
 
 PagedAttention::Partial PagedAttention::PartialAt(float* floats, int64_t rows) const {
@@ -121,12 +168,11 @@ float* PagedAttention::QueryOf(const WorkItem& item) {
 cpu::RowList PagedAttention::FindRows(const WorkItem& item, int64_t layer, Plane plane,
                                       int64_t position, int64_t count, const void** rows) const {
     const int64_t block_size = arena_.shape().block_size;
-    const int64_t offset = plane == Plane::kValues ? arena_.value_offset() : 0;
+    const int64_t offset = arena_.head_offset(item.kv_head) +
+                           (plane == Plane::kValues ? arena_.value_offset() : 0);
     const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
     for (int64_t i = 0; i < count;) {
-        const int64_t table_index = sequence.first_block + (position + i) / block_size;
-        const int64_t block = step_.block_ids()[static_cast<std::size_t>(table_index)];
-        const uint8_t* base = arena_.Keys(block, layer, item.kv_head) + offset;
+        const uint8_t* base = PieceAt(sequence, layer, (position + i) / block_size) + offset;
         int64_t slot = (position + i) % block_size;
         for (; slot < block_size && i < count; ++slot, ++i) {
             rows[i] = base + slot * arena_.row_bytes();
@@ -159,7 +205,7 @@ void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scrat
             ComputeSegment(item, layer, s, scratch, PartialAt(partials + s * stride, item.rows));
         }
         auto& left = parts_left_[static_cast<std::size_t>(item.split)];
-        if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) MergeSplit(split, out);
+        if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) MergeSplit(split, layer, out);
         return;
     }
     const Partial result = PartialAt(scratch.result.data(), item.rows);
@@ -168,7 +214,7 @@ void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scrat
         ComputeSegment(item, layer, s, scratch, s == 0 ? result : later);
         if (s > 0) MergeSegment(item, s, result, later);
     }
-    WriteResult(item, result, out);
+    WriteResult(item, layer, result, out);
 }
 
 /** One segment's maxima, sums and weighted values for all rows of the item that see any of it. */
@@ -252,7 +298,7 @@ void PagedAttention::MergeSegment(const WorkItem& item, int64_t segment, const P
 }
 
 /** Merges the segments of a split tile in position order, on the thread that finished it. */
-void PagedAttention::MergeSplit(const SplitTile& split, float* out) {
+void PagedAttention::MergeSplit(const SplitTile& split, int64_t layer, float* out) {
     const WorkItem& tile = split.whole;
     const int64_t stride = PartialFloats(tile.rows, arena_.shape().head_dim);
     float* partials = partials_.data() + split.partial_offset;
@@ -260,10 +306,11 @@ void PagedAttention::MergeSplit(const SplitTile& split, float* out) {
     for (int64_t s = 1; s < tile.segment_end; ++s) {
         MergeSegment(tile, s, result, PartialAt(partials + s * stride, tile.rows));
     }
-    WriteResult(tile, result, out);
+    WriteResult(tile, layer, result, out);
 }
 
-void PagedAttention::WriteResult(const WorkItem& item, const Partial& partial, float* out) {
+void PagedAttention::WriteResult(const WorkItem& item, int64_t layer, const Partial& partial,
+                                 float* out) {
     const ArenaShape& shape = arena_.shape();
     const int64_t dim = shape.head_dim;
     const int64_t group = shape.group_size();
@@ -274,6 +321,10 @@ void PagedAttention::WriteResult(const WorkItem& item, const Partial& partial, f
         const int64_t head = item.kv_head * group + tile_row % group;
         kernels_.scale(partial.values + r * PaddedHeadDim(dim), 1.0f / partial.sums[r],
                        out + (row * shape.num_query_heads + head) * dim, dim);
+        if (const SparseRow* sparse = sequence.sparse; sparse != nullptr) {
+            sparse->maxima[layer * shape.num_query_heads + head] = partial.maxima[r];
+            sparse->sums[layer * shape.num_query_heads + head] = partial.sums[r];
+        }
     }
 }
 

@@ -71,6 +71,12 @@ class PagedAttention {
     int64_t PositionOf(const WorkItem& item, int64_t tile_row) const;
 
     void PrepareRow(const LayerInput& input, int64_t row, float* head);
+    /** Leaves the row's prepared queries with sparse attention. */
+    void KeepQueries(const SparseRow& sparse, int64_t layer, int64_t row) const;
+    /** Writes what is kept of a block that this step filled. */
+    void DescribeBlock(int64_t block, int64_t layer) const;
+    /** Block `index` of the sequence's table at a layer. */
+    const uint8_t* PieceAt(const SequenceSpan& sequence, int64_t layer, int64_t index) const;
     float* QueryOf(const WorkItem& item);
     /** `count` rows of the plane from `position` on, their addresses in `rows`. */
     cpu::RowList FindRows(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
@@ -87,8 +93,8 @@ class PagedAttention {
                        Scratch& scratch, float* values);
     void MergeSegment(const WorkItem& item, int64_t segment, const Partial& partial,
                       const Partial& later);
-    void MergeSplit(const SplitTile& split, float* out);
-    void WriteResult(const WorkItem& item, const Partial& partial, float* out);
+    void MergeSplit(const SplitTile& split, int64_t layer, float* out);
+    void WriteResult(const WorkItem& item, int64_t layer, const Partial& partial, float* out);
 
     const KvArena& arena_;
     const Rope rope_;

@@ -48,6 +48,7 @@ int64_t VisibleKeys(const ArenaShape& shape, const SequenceSpan& sequence, const
 Status Step::Build(const ArenaShape& shape, const Rope& rope, const BatchView& batch, int threads) {
     rows_ = 0;
     UCM_RETURN_IF_ERROR(CheckSequences(shape, batch));
+    UCM_RETURN_IF_ERROR(CheckSparse(shape, batch));
     UCM_RETURN_IF_ERROR(CheckWrites(shape));
     const SequenceSpan& last = sequences_.back();
     rows_ = last.first_row + last.rows;
@@ -56,6 +57,7 @@ Status Step::Build(const ArenaShape& shape, const Rope& rope, const BatchView& b
         row_sequence_.insert(row_sequence_.end(), static_cast<std::size_t>(sequences_[s].rows),
                              static_cast<int32_t>(s));
     }
+    FindFilledBlocks(shape);
     BuildRotations(rope);
     BuildWork(shape, threads);
     return Status::Ok();
@@ -91,9 +93,55 @@ Status Step::CheckSequences(const ArenaShape& shape, const BatchView& batch) {
                                            std::to_string(blocks) + " blocks of " +
                                            std::to_string(shape.block_size) + " tokens)");
         }
-        sequences_.push_back({batch.query_start[s], rows, length - rows, batch.block_start[s]});
+        const int64_t position = length - rows;
+        sequences_.push_back(
+            {batch.query_start[s], rows, position, batch.block_start[s], position, nullptr});
     }
     return Status::Ok();
+}
+
+Status Step::CheckSparse(const ArenaShape& shape, const BatchView& batch) {
+    if (!batch.positions.empty()) {
+        if (batch.positions.size() != sequences_.size()) {
+            return Status::InvalidArgument("beginStep: sparse.positions has " +
+                                           std::to_string(batch.positions.size()) +
+                                           " elements, expected " +
+                                           std::to_string(sequences_.size()));
+        }
+        for (std::size_t s = 0; s < sequences_.size(); ++s) {
+            if (batch.positions[s] < sequences_[s].first_position) {
+                return Status::InvalidArgument(
+                    Element("sparse.positions", s, batch.positions[s]) + ", expected at least " +
+                    std::to_string(sequences_[s].first_position) + ", its place in the table");
+            }
+            sequences_[s].true_position = batch.positions[s];
+        }
+    }
+    sparse_.assign(batch.sparse.begin(), batch.sparse.end());
+    for (const SparseRow& sparse : sparse_) {
+        SequenceSpan& sequence = sequences_[static_cast<std::size_t>(sparse.sequence)];
+        const int64_t slots_end = (sparse.first_slot + sparse.slots) * shape.block_size;
+        if (sequence.rows != 1 || (sparse.slots > 0 && sequence.first_position < slots_end)) {
+            return Status::InvalidArgument(
+                "beginStep: sequence " + std::to_string(sparse.sequence) + " has " +
+                std::to_string(sequence.rows) + " rows from place " +
+                std::to_string(sequence.first_position) +
+                ", expected one row behind its sparse slots, which end at " +
+                std::to_string(slots_end));
+        }
+        sequence.sparse = &sparse;
+    }
+    return Status::Ok();
+}
+
+void Step::FindFilledBlocks(const ArenaShape& shape) {
+    filled_blocks_.clear();
+    for (const SequenceSpan& sequence : sequences_) {
+        const int64_t first = sequence.first_position / shape.block_size;
+        const int64_t end = (sequence.first_position + sequence.rows) / shape.block_size;
+        const auto table = block_ids_.begin() + sequence.first_block;
+        filled_blocks_.insert(filled_blocks_.end(), table + first, table + end);
+    }
 }
 
 /** A block that one sequence writes belongs to no other writer: two would race and corrupt it. */
@@ -132,7 +180,7 @@ void Step::BuildRotations(const Rope& rope) {
     std::size_t at = 0;
     for (const SequenceSpan& sequence : sequences_) {
         for (int64_t row = 0; row < sequence.rows; ++row) {
-            const double position = static_cast<double>(sequence.first_position + row);
+            const double position = static_cast<double>(sequence.true_position + row);
             for (const double frequency : rope.inv_freq) {
                 cos_[at] = static_cast<float>(std::cos(position * frequency) * rope.scale);
                 sin_[at] = static_cast<float>(std::sin(position * frequency) * rope.scale);

@@ -20,12 +20,34 @@ struct Rope {
     double scale = 1.0;
 };
 
+/** What a sequence of one row has to do with sparse attention. */
+struct SparseRow {
+    /** In the batch. */
+    int64_t sequence = 0;
+    /**
+     * Blocks [first_slot, first_slot + slots) of its table are pieces of their own at each layer:
+     * [layer][slots], in order of position.
+     */
+    int64_t first_slot = 0;
+    int64_t slots = 0;
+    const uint8_t* const* pieces = nullptr;
+    /** Where the row leaves what it asked: its prepared queries, [layer][query head][head_dim]. */
+    float* queries = nullptr;
+    /** And what it found: greatest score and sum of exponentials, both [layer][query head]. */
+    float* maxima = nullptr;
+    float* sums = nullptr;
+};
+
 /** The sequences of one step; see BatchSpec of src/native/types.ts. */
 struct BatchView {
     std::span<const int32_t> query_start;
     std::span<const int32_t> context_lens;
     std::span<const int32_t> block_start;
     std::span<const int32_t> block_ids;
+    /** True position of each sequence's first row; empty where it is its place in the table. */
+    std::span<const int32_t> positions = {};
+    /** At most one of each sequence. What they point to must live until the next step begins. */
+    std::span<const SparseRow> sparse = {};
 };
 
 /** One sequence of the step. */
@@ -37,6 +59,10 @@ struct SequenceSpan {
     int64_t first_position;
     /** Into Step::block_ids(). */
     int64_t first_block;
+    /** What the first row is rotated by. */
+    int64_t true_position;
+    /** Null for most. */
+    const SparseRow* sparse;
 };
 
 /**
@@ -76,6 +102,8 @@ class Step {
     /** Multiply-adds of QK and PV together, per layer. */
     int64_t cost() const { return cost_; }
     std::span<const int32_t> block_ids() const { return block_ids_; }
+    /** Blocks whose last token this step writes. */
+    std::span<const int32_t> filled_blocks() const { return filled_blocks_; }
     int64_t row_sequence(int64_t row) const { return row_sequence_[static_cast<std::size_t>(row)]; }
 
     int64_t rope_half() const { return rope_half_; }
@@ -85,14 +113,18 @@ class Step {
 
   private:
     Status CheckSequences(const ArenaShape& shape, const BatchView& batch);
+    Status CheckSparse(const ArenaShape& shape, const BatchView& batch);
     Status CheckWrites(const ArenaShape& shape);
+    void FindFilledBlocks(const ArenaShape& shape);
     void BuildRotations(const Rope& rope);
     void BuildWork(const ArenaShape& shape, int threads);
     void AddTile(const ArenaShape& shape, const WorkItem& tile, int64_t target_cost);
 
     int64_t rows_ = 0;
     std::vector<SequenceSpan> sequences_;
+    std::vector<SparseRow> sparse_;
     std::vector<int32_t> block_ids_;
+    std::vector<int32_t> filled_blocks_;
     std::vector<int32_t> row_sequence_;
     /** Per block of the arena: 1 + the sequence that writes it in this step, or 0. */
     std::vector<int32_t> writer_;

@@ -1,5 +1,5 @@
 // Prefill and decode attention beside the machine's roofs, measured in the same run.
-// Usage: attention_bench [all|prefill|decode] [threads...]; UCM_CPU_ISA chooses the kernels.
+// Usage: attention_bench [all|prefill|decode|sparse] [threads...]; UCM_CPU_ISA chooses the kernels.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +9,7 @@
 
 #include "attention/paged_attention.h"
 #include "bench/roofs.h"
+#include "bench/sparse_bench.h"
 #include "cpu/dispatch.h"
 #include "tensor/tensor.h"
 
@@ -141,6 +142,8 @@ void BenchThreads(int threads, const std::string& part, const cpu::Kernels& kern
                 kernels.name, threads, roofs.sequential_bytes / 1e9, roofs.flops / 1e9,
                 MeasureInt8Ops(pool) / 1e9);
     if (part == "roofs") return;
+    if (part == "all" || part == "sparse") BenchSparse(kernels, pool, roofs.sequential_bytes);
+    if (part == "sparse") return;
     for (const Model& model : kModels) {
         for (const Dtype dtype : {Dtype::kFloat32, Dtype::kBfloat16}) {
             for (const int64_t tokens : {512, 2048}) {

@@ -4,6 +4,7 @@
 #include "bindings/file_mapping_handle.h"
 #include "bindings/kv_arena_handle.h"
 #include "bindings/kv_store_handle.h"
+#include "bindings/sparse_attention_handle.h"
 #include "common/heap.h"
 #include "common/process.h"
 #include "cpu/dispatch.h"
@@ -62,6 +63,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     addon->kv_arena_class = Napi::Persistent(KvArenaHandle::Define(env));
     addon->kv_store_class = Napi::Persistent(KvStoreHandle::Define(env));
     addon->communicator_class = Napi::Persistent(CommunicatorHandle::Define(env));
+    addon->sparse_attention_class = Napi::Persistent(SparseAttentionHandle::Define(env));
     Export<BindAvailableIsas>(env, exports, "availableIsas");
     Export<BindIsa>(env, exports, "isa");
     Export<BindSetThreads>(env, exports, "setThreads");
@@ -72,6 +74,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     Export<FileMappingHandle::Open>(env, exports, "openMapping");
     Export<KvArenaHandle::Create>(env, exports, "createArena");
     Export<KvStoreHandle::Create>(env, exports, "createStore");
+    Export<SparseAttentionHandle::Create>(env, exports, "createSparseAttention");
     Export<KvStoreHandle::VerifyFile>(env, exports, "verifyBlockFile");
     ExportStoreTools(env, exports);
     ExportTensorFunctions(env, exports);

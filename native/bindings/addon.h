@@ -29,6 +29,7 @@ struct Addon {
     Napi::FunctionReference kv_arena_class;
     Napi::FunctionReference kv_store_class;
     Napi::FunctionReference communicator_class;
+    Napi::FunctionReference sparse_attention_class;
 };
 
 inline Addon& AddonOf(Napi::Env env) { return *env.GetInstanceData<Addon>(); }

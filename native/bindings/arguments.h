@@ -3,9 +3,11 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <new>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "common/dtype.h"
 #include "common/status.h"
@@ -57,6 +59,19 @@ class Reader {
     std::string String(const Napi::Value& value, const char* name) const;
     Napi::Object Object(const Napi::Value& value, const char* name) const;
     Dtype FloatDtype(const Napi::Value& value, const char* name) const;
+
+    /** The value that a string names. */
+    template <typename T>
+    T OneOf(const Napi::Value& value, const char* name,
+            std::initializer_list<std::pair<const char*, T>> choices) const {
+        const std::string given = String(value, name);
+        std::string known;
+        for (const auto& [choice, meaning] : choices) {
+            if (given == choice) return meaning;
+            known += (known.empty() ? "" : ", ") + std::string(choice);
+        }
+        Fail(std::string(name) + " is '" + given + "', expected one of " + known);
+    }
 
     /** The elements of a typed array of exactly this element type. Valid while JS does not run. */
     template <typename T>

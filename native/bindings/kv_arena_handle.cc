@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "bindings/addon.h"
+#include "bindings/sparse_attention_handle.h"
 
 namespace ucm::bindings {
 namespace {
@@ -11,6 +12,17 @@ constexpr int64_t kMaxInt32 = INT32_MAX;
 
 /** Tells our handles from any other wrapped object. */
 constexpr napi_type_tag kTag = {0x2f8c1ba94d7e4a06, 0xa1d35e70c92b4f88};
+
+RepresentationShape ReadRepresentation(const Reader& reader, const Napi::Value& value) {
+    if (value.IsNull() || value.IsUndefined()) return {};
+    const Napi::Object fields = reader.Object(value, "representation");
+    return {.kind = reader.OneOf<cpu::Representation>(
+                fields.Get("kind"), "representation.kind",
+                                 {{"mean", cpu::Representation::kMean},
+                                  {"minmax", cpu::Representation::kMinMax},
+                                  {"cuboid", cpu::Representation::kCuboid}}),
+            .tokens = reader.Integer(fields.Get("tokens"), "representation.tokens", 1, kMaxInt32)};
+}
 
 ArenaShape ReadShape(const Reader& reader, const Napi::Object& spec) {
     const auto count = [&](const char* name) {
@@ -22,7 +34,8 @@ ArenaShape ReadShape(const Reader& reader, const Napi::Object& spec) {
             .num_query_heads = count("numQueryHeads"),
             .num_kv_heads = count("numKvHeads"),
             .head_dim = count("headDim"),
-            .dtype = reader.FloatDtype(spec.Get("dtype"), "dtype")};
+            .dtype = reader.FloatDtype(spec.Get("dtype"), "dtype"),
+            .representation = ReadRepresentation(reader, spec.Get("representation"))};
 }
 
 Rope ReadRope(const Reader& reader, const Napi::Value& value, int64_t head_dim) {
@@ -103,12 +116,36 @@ Napi::Value KvArenaHandle::BeginStep(const Napi::CallbackInfo& info) {
     const auto array = [&](const char* name) {
         return reader.Array<int32_t>(batch.Get(name), name);
     };
-    const BatchView view = {.query_start = array("queryStart"),
-                            .context_lens = array("contextLens"),
-                            .block_start = array("blockStart"),
-                            .block_ids = array("blockIds")};
-    Guard(env, [&] { ThrowIfError(env, attention_->BeginStep(view)); });
+    BatchView view = {.query_start = array("queryStart"),
+                      .context_lens = array("contextLens"),
+                      .block_start = array("blockStart"),
+                      .block_ids = array("blockIds")};
+    Guard(env, [&] {
+        std::vector<SparseRow> rows;
+        std::shared_ptr<esa::SparseAttention> sparse =
+            ReadSparse(reader, batch.Get("sparse"), &view, &rows);
+        view.sparse = rows;
+        const Status status = attention_->BeginStep(view);
+        sparse_ = std::move(sparse);
+        ThrowIfError(env, status);
+    });
     return env.Undefined();
+}
+
+std::shared_ptr<esa::SparseAttention> KvArenaHandle::ReadSparse(
+    const Reader& reader, const Napi::Value& value, BatchView* batch,
+    std::vector<SparseRow>* rows) const {
+    if (value.IsNull() || value.IsUndefined()) return nullptr;
+    const Napi::Object fields = reader.Object(value, "sparse");
+    const auto sparse = SparseAttentionHandle::Share(reader, fields.Get("attention"));
+    reader.Require(&sparse->arena() == arena_.get(),
+                   "sparse.attention was made for another arena");
+    const auto sequences = static_cast<int64_t>(batch->context_lens.size());
+    const auto ids = reader.Array<int32_t>(fields.Get("seqIds"), "sparse.seqIds", sequences);
+    batch->positions = reader.Array<int32_t>(fields.Get("positions"), "sparse.positions");
+    ThrowIfError(Env(), sparse->BeginStep(ids.first(batch->context_lens.size()), batch->query_start,
+                                          rows));
+    return sparse;
 }
 
 const float* KvArenaHandle::ReadRows(const Reader& reader, const Napi::Object& fields,
@@ -177,6 +214,7 @@ Napi::Value KvArenaHandle::WriteBlock(const Napi::CallbackInfo& info) {
 
 Napi::Value KvArenaHandle::Dispose(const Napi::CallbackInfo& info) {
     attention_.reset();
+    sparse_.reset();
     arena_.reset();
     pool_.reset();
     return info.Env().Undefined();

@@ -3,11 +3,13 @@
 #include <napi.h>
 
 #include <memory>
+#include <vector>
 
 #include "attention/kv_arena.h"
 #include "attention/paged_attention.h"
 #include "bindings/arguments.h"
 #include "common/thread_pool.h"
+#include "esa/sparse_attention.h"
 
 namespace ucm::bindings {
 
@@ -32,6 +34,10 @@ class KvArenaHandle : public Napi::ObjectWrap<KvArenaHandle> {
     Napi::Value WriteBlock(const Napi::CallbackInfo& info);
     Napi::Value Dispose(const Napi::CallbackInfo& info);
 
+    /** Adds to the batch what sparse attention knows of its sequences. */
+    std::shared_ptr<esa::SparseAttention> ReadSparse(const Reader& reader, const Napi::Value& value,
+                                                     BatchView* batch,
+                                                     std::vector<SparseRow>* rows) const;
     /** Throws when the handle was disposed. */
     const ArenaShape& ShapeOrThrow(const Reader& reader) const;
     LayerInput ReadLayerInput(const Reader& reader, const Napi::Object& fields) const;
@@ -43,6 +49,8 @@ class KvArenaHandle : public Napi::ObjectWrap<KvArenaHandle> {
     std::shared_ptr<ThreadPool> pool_;
     std::shared_ptr<KvArena> arena_;
     std::unique_ptr<PagedAttention> attention_;
+    /** Of the step, which points into it. */
+    std::shared_ptr<esa::SparseAttention> sparse_;
 };
 
 }  // namespace ucm::bindings

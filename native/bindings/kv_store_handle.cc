@@ -17,7 +17,9 @@
 namespace ucm::bindings {
 namespace {
 
-constexpr std::size_t kKeyBytes = 32;
+/** Tells our handles from any other wrapped object. */
+constexpr napi_type_tag kTag = {0x5b1e93c07a4f4d26, 0x8e62d90bc3f7a151};
+
 constexpr int64_t kMaxMs = 3'600'000;
 constexpr int64_t kDefaultPatienceMs = 10'000;
 /** Numbers of transfers that are kept while nobody takes them: three each. */
@@ -25,19 +27,6 @@ constexpr std::size_t kMaxTransfers = 3 * 10'000;
 
 /** What JS is told of how long it took. */
 enum class TransferKind : uint8_t { kLoad = 0, kDump = 1, kNone = 2 };
-
-std::vector<BlockKey> ReadKeys(const Reader& reader, const Napi::Value& value) {
-    const auto bytes = reader.Array<uint8_t>(value, "keys");
-    reader.Require(bytes.size() % kKeyBytes == 0,
-                   "keys has " + std::to_string(bytes.size()) +
-                       " bytes, expected 32 for each key");
-    std::vector<BlockKey> keys;
-    keys.reserve(bytes.size() / kKeyBytes);
-    for (std::size_t i = 0; i < bytes.size(); i += kKeyBytes) {
-        keys.push_back(BlockKey::From(bytes.data() + i));
-    }
-    return keys;
-}
 
 template <typename Code>
 std::vector<uint8_t> BytesOf(const std::vector<Code>& codes) {
@@ -228,7 +217,17 @@ Napi::Function KvStoreHandle::Define(Napi::Env env) {
 }
 
 KvStoreHandle::KvStoreHandle(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<KvStoreHandle>(info) {}
+    : Napi::ObjectWrap<KvStoreHandle>(info) {
+    info.This().As<Napi::Object>().TypeTag(&kTag);
+}
+
+std::shared_ptr<KvStore> KvStoreHandle::Share(const Reader& reader, const Napi::Value& store) {
+    const Napi::Object handle = reader.Object(store, "store");
+    reader.Require(handle.CheckTypeTag(&kTag), "store is not a KV store");
+    const std::shared_ptr<KvStore>& opened = Unwrap(handle)->store_;
+    reader.Require(opened != nullptr, "the store was closed");
+    return opened;
+}
 
 Napi::Value KvStoreHandle::Create(const Napi::CallbackInfo& info) {
     const Reader reader(info.Env(), "createStore");

@@ -21,6 +21,9 @@ class KvStoreHandle : public Napi::ObjectWrap<KvStoreHandle> {
 
     explicit KvStoreHandle(const Napi::CallbackInfo& info);
 
+    /** An open store, which lives on until its sharers let it go. */
+    static std::shared_ptr<KvStore> Share(const Reader& reader, const Napi::Value& store);
+
   private:
     class Channel;
     struct Operation;

@@ -129,6 +129,19 @@ std::shared_ptr<FileStore> OpenFiles(const Reader& reader, const BlockShape& sha
 
 }  // namespace
 
+std::vector<BlockKey> ReadKeys(const Reader& reader, const Napi::Value& value) {
+    const auto bytes = reader.Array<uint8_t>(value, "keys");
+    reader.Require(bytes.size() % kDigestBytes == 0,
+                   "keys has " + std::to_string(bytes.size()) +
+                       " bytes, expected 32 for each key");
+    std::vector<BlockKey> keys;
+    keys.reserve(bytes.size() / kDigestBytes);
+    for (std::size_t i = 0; i < bytes.size(); i += kDigestBytes) {
+        keys.push_back(BlockKey::From(bytes.data() + i));
+    }
+    return keys;
+}
+
 std::shared_ptr<KvStore> OpenStore(const Reader& reader, const Napi::Value& value) {
     const Fields spec(reader, reader.Object(value, "spec"));
     const BlockShape shape = ReadShape(reader, spec);

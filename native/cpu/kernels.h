@@ -13,6 +13,22 @@ constexpr int64_t kMaxWidth = 16;
 /** Values of one int4 block. */
 constexpr int64_t kInt4Block = 32;
 
+/** How some keys are described by one vector or two; see RepresentationSpec of src/native/. */
+enum class Representation : int32_t {
+    kNone,
+    /** Their mean. */
+    kMean,
+    /** The greatest and the least value of every channel. */
+    kMinMax,
+    /** Their mean and their mean absolute deviation from it. */
+    kCuboid,
+};
+
+/** Vectors of one description. */
+constexpr int64_t PartsOf(Representation kind) {
+    return kind == Representation::kNone ? 0 : kind == Representation::kMean ? 1 : 2;
+}
+
 /** Rows of a paged tensor, by address. */
 struct RowList {
     const void* const* rows;
@@ -84,6 +100,13 @@ struct Kernels {
     /** out[i] = x[i] * factor. */
     void (*scale)(const float* x, float factor, float* out, int64_t count);
     void (*prepare_head)(const HeadInput& input, float* out);
+
+    /**
+     * out [parts][head_dim]: the description of `count` contiguous keys. The same bits on every
+     * instruction set.
+     */
+    void (*describe_keys)(Representation kind, Dtype dtype, const void* keys, int64_t count,
+                          int64_t head_dim, float* out);
 
     // Conversion. Pointers to 16-bit data may have any byte alignment.
     void (*to_float)(Dtype dtype, const void* x, float* out, int64_t count);

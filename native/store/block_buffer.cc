@@ -30,12 +30,18 @@ void BlockBuffer::Fill(const uint8_t* block) {
 }
 
 bool BlockBuffer::CopyTo(uint8_t* block) const {
-    const auto bytes = static_cast<std::size_t>(pool_->shape().layer_bytes());
-    for (std::size_t layer = 0; layer < checksums_.size(); ++layer) {
-        const uint32_t crc = CopyWithCrc32c(block + layer * bytes, data_ + layer * bytes, bytes);
-        if (crc != checksums_[layer]) return false;
+    const int64_t bytes = pool_->shape().layer_bytes();
+    for (int32_t layer = 0; layer < pool_->shape().num_layers; ++layer) {
+        if (!CopyLayerTo(layer, block + layer * bytes)) return false;
     }
     return true;
+}
+
+bool BlockBuffer::CopyLayerTo(int32_t layer, uint8_t* piece) const {
+    const int64_t bytes = pool_->shape().layer_bytes();
+    const uint32_t crc =
+        CopyWithCrc32c(piece, data_ + layer * bytes, static_cast<std::size_t>(bytes));
+    return crc == checksums_[static_cast<std::size_t>(layer)];
 }
 
 BlockBufferPool::BlockBufferPool(const BlockShape& shape, int64_t count, uint8_t* data)

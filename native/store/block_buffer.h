@@ -26,6 +26,9 @@ class BlockBuffer {
     /** Copies the block out; false when it is not what was filled in. */
     [[nodiscard]] bool CopyTo(uint8_t* block) const;
 
+    /** Copies one layer out; false when it is not what was filled in. */
+    [[nodiscard]] bool CopyLayerTo(int32_t layer, uint8_t* piece) const;
+
     /** Starts at a multiple of the file format's alignment, and may be read up to the next one. */
     const uint8_t* data() const { return data_; }
     int64_t bytes() const;

@@ -163,6 +163,39 @@ Outcome BlockReader::Read(const Staging& staging, const Sink& sink) {
     return Consume(staging.data + begin, size - begin, sink);
 }
 
+Outcome BlockReader::ReadHeader(const Staging& staging) {
+    const int64_t header_bytes = block_format::HeaderBytes(shape_);
+    position_ = 0;
+    const ssize_t filled = Fill(staging.data, header_bytes);
+    if (filled < 0) return Fail(filled);
+    const bool right =
+        filled == header_bytes &&
+        block_format::DecodeHeader(shape_, name_space_, key_, staging.data, checksums_);
+    return right ? Outcome::kMore : Outcome::kCorrupt;
+}
+
+Outcome BlockReader::ReadLayer(int32_t layer, const Staging& staging, const Sink& sink) {
+    const int64_t layer_bytes = shape_.layer_bytes();
+    const int64_t begin = block_format::HeaderBytes(shape_) + layer * layer_bytes;
+    const int64_t next = begin + piece_;
+    position_ = direct_ ? next / block_format::kAlignment * block_format::kAlignment : next;
+    const int64_t size = std::min(staging.bytes, begin + layer_bytes - position_);
+    const ssize_t filled = Fill(staging.data, size);
+    if (filled < 0) return Fail(filled);
+    if (filled < size) return Outcome::kCorrupt;
+    const int64_t before = next - position_;
+    const int64_t count = size - before;
+    if (!sink(piece_, staging.data + before, static_cast<std::size_t>(count), &crc_)) {
+        return Outcome::kStopped;
+    }
+    piece_ += count;
+    if (piece_ < layer_bytes) return Outcome::kMore;
+    const bool right = crc_ == checksums_[static_cast<std::size_t>(layer)];
+    piece_ = 0;
+    crc_ = 0;
+    return right ? Outcome::kDone : Outcome::kCorrupt;
+}
+
 Outcome BlockReader::Consume(const uint8_t* data, int64_t size, const Sink& sink) {
     const int64_t layer_bytes = shape_.layer_bytes();
     while (size > 0) {

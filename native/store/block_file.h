@@ -60,6 +60,13 @@ class BlockReader {
     Outcome Open(const std::string& path, bool direct);
     /** Reads as much as fits into `staging`, at least the header's size. */
     Outcome Read(const Staging& staging, const Sink& sink);
+    /** Reads and checks the header alone. kMore when it is this block's. */
+    Outcome ReadHeader(const Staging& staging);
+    /**
+     * After ReadHeader: one layer, in as many calls as it takes; kDone when its sum was right. The
+     * sink's offsets are within the layer.
+     */
+    Outcome ReadLayer(int32_t layer, const Staging& staging, const Sink& sink);
     void Close();
 
     bool is_open() const { return file_ >= 0; }

@@ -78,6 +78,65 @@ class DramStore::CopyTask final : public IoTask {
     bool finished_ = false;
 };
 
+/** Copies some layers of one block out. */
+class DramStore::CopyPiecesTask final : public IoTask {
+  public:
+    CopyPiecesTask(DramStore& store, std::shared_ptr<PieceBatch> batch, std::size_t begin,
+                   std::size_t end, std::shared_ptr<BlockBuffer> block)
+        : store_(store), batch_(std::move(batch)), next_(begin), end_(end), block_(std::move(block)) {}
+
+    IoOrder Order() const override { return {IoOrder::kRead, 0, 0}; }
+
+    bool RunStep(const Staging&) override {
+        const auto start = Clock::now();
+        while (CopyNext()) {
+        }
+        store_.counters_.Add(
+            Counter::kLoadMicros,
+            std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
+        return false;
+    }
+
+    void Expire() override {
+        std::size_t next = end_;
+        {
+            const std::lock_guard lock(mutex_);
+            std::swap(next, next_);
+        }
+        batch_->Finish(next, end_, BlockStatus::kUnavailable);
+    }
+
+  private:
+    bool CopyNext() {
+        std::size_t index = 0;
+        BlockStatus status = BlockStatus::kOk;
+        {
+            const std::lock_guard lock(mutex_);
+            if (next_ == end_) return false;
+            index = next_++;
+            const PieceTarget& target = batch_->target(index);
+            if (block_->CopyLayerTo(target.layer, target.data)) {
+                store_.counters_.Add(Counter::kLoadedPieces);
+                store_.counters_.Add(Counter::kLoadedBytes, store_.shape().layer_bytes());
+            } else {
+                store_.RemoveDamaged(target.key, block_.get());
+                status = BlockStatus::kCorrupt;
+            }
+        }
+        batch_->Finish(index, index + 1, status);
+        return true;
+    }
+
+    DramStore& store_;
+    const std::shared_ptr<PieceBatch> batch_;
+    /** Held while the batch's memory is written. */
+    std::mutex mutex_;
+    /** Pieces before it are reported, or about to be. */
+    std::size_t next_;
+    const std::size_t end_;
+    const std::shared_ptr<BlockBuffer> block_;
+};
+
 Status DramStore::Open(const DramStoreOptions& options, std::shared_ptr<DramStore>* store) {
     std::shared_ptr<BlockBufferPool> pool;
     UCM_RETURN_IF_ERROR(
@@ -137,6 +196,23 @@ void DramStore::LoadOne(const std::shared_ptr<LoadBatch>& batch, std::size_t ind
         return;
     }
     threads_.Submit(std::make_shared<CopyTask>(*this, batch, index, std::move(block)));
+}
+
+void DramStore::LoadPieces(std::vector<PieceTarget> pieces, BlocksDone done) {
+    const auto batch = std::make_shared<PieceBatch>(std::move(pieces), std::move(done));
+    batch->ForBlocks([&](std::size_t begin, std::size_t end) {
+        LoadRun(batch, begin, end, Find(batch->target(begin).key));
+    });
+}
+
+void DramStore::LoadRun(const std::shared_ptr<PieceBatch>& batch, std::size_t begin,
+                        std::size_t end, std::shared_ptr<BlockBuffer> block) {
+    if (block == nullptr) {
+        counters_.Add(Counter::kLoadMisses);
+        batch->Finish(begin, end, BlockStatus::kMissing);
+        return;
+    }
+    threads_.Submit(std::make_shared<CopyPiecesTask>(*this, batch, begin, end, std::move(block)));
 }
 
 /** A free buffer, if need be that of the least recently used block that nobody else holds. Locked. */

@@ -34,6 +34,7 @@ class DramStore final : public KvStore {
     std::vector<Presence> LookupMemory(std::span<const BlockKey> keys) override;
     void Lookup(std::vector<BlockKey> keys, LookupDone done) override;
     void Load(std::shared_ptr<LoadBatch> batch) override;
+    void LoadPieces(std::vector<PieceTarget> pieces, BlocksDone done) override;
     void Dump(std::span<const DumpSource> blocks, BlocksDone done) override;
     void Pin(std::vector<BlockKey> keys, BlocksDone done) override;
     void Unpin(std::vector<BlockKey> keys) override;
@@ -48,6 +49,9 @@ class DramStore final : public KvStore {
     /** Loads one block of a batch out of its buffer. */
     void LoadOne(const std::shared_ptr<LoadBatch>& batch, std::size_t index,
                  std::shared_ptr<BlockBuffer> block);
+    /** Loads pieces [begin, end) of a batch, all of one block, out of its buffer. */
+    void LoadRun(const std::shared_ptr<PieceBatch>& batch, std::size_t begin, std::size_t end,
+                 std::shared_ptr<BlockBuffer> block);
     /** Pins whether or not the block is here. */
     void AddPin(const BlockKey& key);
     bool Remove(const BlockKey& key);
@@ -61,6 +65,7 @@ class DramStore final : public KvStore {
     using Order = std::list<Entry>;
 
     class CopyTask;
+    class CopyPiecesTask;
 
     DramStore(const DramStoreOptions& options, std::shared_ptr<BlockBufferPool> pool);
     std::shared_ptr<BlockBuffer> FindLocked(const BlockKey& key);

@@ -180,6 +180,23 @@ void FileStore::LoadOne(const std::shared_ptr<LoadBatch>& batch, std::size_t ind
                                                    std::move(loaded)));
 }
 
+void FileStore::LoadPieces(std::vector<PieceTarget> pieces, BlocksDone done) {
+    const auto batch = std::make_shared<PieceBatch>(std::move(pieces), std::move(done));
+    batch->ForBlocks([&](std::size_t begin, std::size_t end) { LoadRun(batch, begin, end); });
+}
+
+void FileStore::LoadRun(const std::shared_ptr<PieceBatch>& batch, std::size_t begin,
+                        std::size_t end) {
+    Volume& volume = VolumeOf(batch->target(begin).key);
+    if (!volume.backend->reads().closed()) {
+        batch->Finish(begin, end, BlockStatus::kUnavailable);
+        return;
+    }
+    const uint64_t window = loads_.fetch_add(1) / kWindow;
+    volume.pool->Submit(
+        std::make_shared<LoadPiecesTask>(volume.backend, batch, begin, end, window));
+}
+
 void FileStore::Dump(std::span<const DumpSource> blocks, BlocksDone done) {
     const auto batch = std::make_shared<StatusBatch>(blocks.size(), std::move(done));
     for (std::size_t i = 0; i < blocks.size(); ++i) {

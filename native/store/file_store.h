@@ -32,6 +32,7 @@ class FileStore final : public KvStore {
     std::vector<Presence> LookupMemory(std::span<const BlockKey> keys) override;
     void Lookup(std::vector<BlockKey> keys, LookupDone done) override;
     void Load(std::shared_ptr<LoadBatch> batch) override;
+    void LoadPieces(std::vector<PieceTarget> pieces, BlocksDone done) override;
     void Dump(std::span<const DumpSource> blocks, BlocksDone done) override;
     void Pin(std::vector<BlockKey> keys, BlocksDone done) override;
     void Unpin(std::vector<BlockKey> keys) override;
@@ -41,6 +42,8 @@ class FileStore final : public KvStore {
 
     /** One block of a batch; `loaded` may be empty. */
     void LoadOne(const std::shared_ptr<LoadBatch>& batch, std::size_t index, BlockLoaded loaded);
+    /** Pieces [begin, end) of a batch, all of one block. */
+    void LoadRun(const std::shared_ptr<PieceBatch>& batch, std::size_t begin, std::size_t end);
     /** Writes a block that is in memory already. */
     void DumpBuffer(const BlockKey& key, std::shared_ptr<BlockBuffer> block, DumpTask::Done done);
     /** What is remembered of the block's file, without asking the device. */

@@ -1,5 +1,6 @@
 #include "store/file_tasks.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "store/crc32c.h"
@@ -27,6 +28,16 @@ class Stopwatch {
     const Counter counter_;
     const Clock::time_point start_;
 };
+
+/** One block that was not loaded. */
+void CountFailure(Counters& counters, BlockStatus status) {
+    switch (status) {
+        case BlockStatus::kMissing: counters.Add(Counter::kLoadMisses); break;
+        case BlockStatus::kTimeout: counters.Add(Counter::kLoadTimeouts); break;
+        case BlockStatus::kFailed: counters.Add(Counter::kLoadFailures); break;
+        default: break;
+    }
+}
 
 }  // namespace
 
@@ -88,22 +99,93 @@ void LoadTask::Finish(BlockStatus status) {
 
 void LoadTask::Count(BlockStatus status) {
     Counters& counters = backend_->counters();
-    switch (status) {
-        case BlockStatus::kOk:
-            counters.Add(Counter::kLoadedBlocks);
-            counters.Add(Counter::kLoadedBytes, backend_->options().shape.bytes_per_block);
-            break;
-        case BlockStatus::kMissing: counters.Add(Counter::kLoadMisses); break;
-        case BlockStatus::kTimeout: counters.Add(Counter::kLoadTimeouts); break;
-        case BlockStatus::kFailed: counters.Add(Counter::kLoadFailures); break;
-        default: break;
-    }
+    if (status != BlockStatus::kOk) return CountFailure(counters, status);
+    counters.Add(Counter::kLoadedBlocks);
+    counters.Add(Counter::kLoadedBytes, backend_->options().shape.bytes_per_block);
 }
 
 void LoadTask::Expire() {
     // One that only waited says nothing about the device.
     if (in_step_.load()) backend_->reads().Fail();
     Finish(BlockStatus::kTimeout);
+}
+
+LoadPiecesTask::LoadPiecesTask(std::shared_ptr<FileBackend> backend,
+                               std::shared_ptr<PieceBatch> batch, std::size_t begin,
+                               std::size_t end, uint64_t window)
+    : backend_(std::move(backend)),
+      batch_(std::move(batch)),
+      end_(end),
+      window_(window),
+      reader_(backend_->options().files, backend_->options().shape,
+              backend_->options().name_space, batch_->target(begin).key),
+      next_(begin) {}
+
+bool LoadPiecesTask::HasMore() {
+    const std::lock_guard lock(mutex_);
+    return next_ < end_;
+}
+
+bool LoadPiecesTask::RunStep(const Staging& staging) {
+    const Stopwatch stopwatch(backend_->counters(), Counter::kLoadMicros);
+    in_step_.store(true);
+    const Outcome outcome = Advance(staging);
+    if (outcome == Outcome::kDone) {
+        Finish(current_ + 1, BlockStatus::kOk);
+        if (!HasMore()) backend_->Conclude(key(), outcome, &reader_);
+    } else if (outcome != Outcome::kMore && outcome != Outcome::kStopped) {
+        Finish(end_, backend_->Conclude(key(), outcome, &reader_));
+    }
+    in_step_.store(false);
+    if (HasMore()) return true;
+    reader_.Close();
+    return false;
+}
+
+Outcome LoadPiecesTask::Advance(const Staging& staging) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (next_ == end_) return Outcome::kStopped;
+        current_ = next_;
+    }
+    if (!reader_.is_open()) {
+        const Outcome opened = backend_->OpenBlock(key(), &reader_);
+        if (opened != Outcome::kMore) return opened;
+        return reader_.ReadHeader(staging);
+    }
+    const PieceTarget& target = batch_->target(current_);
+    return reader_.ReadLayer(target.layer, staging,
+                             [&](int64_t offset, const uint8_t* bytes, std::size_t size,
+                                 uint32_t* crc) {
+                                 const std::lock_guard lock(mutex_);
+                                 if (next_ != current_) return false;
+                                 *crc = CopyWithCrc32c(target.data + offset, bytes, size, *crc);
+                                 return true;
+                             });
+}
+
+void LoadPiecesTask::Finish(std::size_t end, BlockStatus status) {
+    std::size_t begin = 0;
+    {
+        const std::lock_guard lock(mutex_);
+        begin = std::exchange(next_, std::max(next_, end));
+        end = next_;
+    }
+    Counters& counters = backend_->counters();
+    const auto pieces = static_cast<int64_t>(end - begin);
+    if (pieces == 0) return;
+    if (status == BlockStatus::kOk) {
+        counters.Add(Counter::kLoadedPieces, pieces);
+        counters.Add(Counter::kLoadedBytes, pieces * backend_->options().shape.layer_bytes());
+    } else {
+        CountFailure(counters, status);
+    }
+    batch_->Finish(begin, end, status);
+}
+
+void LoadPiecesTask::Expire() {
+    if (in_step_.load()) backend_->reads().Fail();
+    Finish(end_, BlockStatus::kTimeout);
 }
 
 DumpTask::DumpTask(std::shared_ptr<FileBackend> backend, const BlockKey& key,

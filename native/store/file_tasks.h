@@ -72,6 +72,39 @@ class LoadTask final : public IoTask {
     bool finished_ = false;
 };
 
+/** Loads some layers of one block, one read a step. */
+class LoadPiecesTask final : public IoTask {
+  public:
+    /** Pieces [begin, end) of the batch, all of one block. */
+    LoadPiecesTask(std::shared_ptr<FileBackend> backend, std::shared_ptr<PieceBatch> batch,
+                   std::size_t begin, std::size_t end, uint64_t window);
+
+    IoOrder Order() const override { return {IoOrder::kRead, window_, 0}; }
+    bool RunStep(const Staging& staging) override;
+    void Expire() override;
+
+  private:
+    BlockReader::Outcome Advance(const Staging& staging);
+    /** Reports pieces up to `end`. Nobody writes to a piece's memory after it was reported. */
+    void Finish(std::size_t end, BlockStatus status);
+    /** Whether pieces are left to load. */
+    bool HasMore();
+    const BlockKey& key() const { return batch_->target(end_ - 1).key; }
+
+    const std::shared_ptr<FileBackend> backend_;
+    const std::shared_ptr<PieceBatch> batch_;
+    const std::size_t end_;
+    const uint64_t window_;
+    BlockReader reader_;
+    /** The piece that is being read; only used by the I/O thread. */
+    std::size_t current_ = 0;
+    std::atomic<bool> in_step_{false};
+    /** Held while memory of the batch is touched, never over a system call. */
+    std::mutex mutex_;
+    /** Pieces before it were reported. */
+    std::size_t next_;
+};
+
 /** Writes one block. */
 class DumpTask final : public IoTask {
   public:

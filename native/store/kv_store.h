@@ -58,6 +58,12 @@ class KvStore {
     virtual void Load(std::shared_ptr<LoadBatch> batch) = 0;
 
     /**
+     * Fills pieces, single layers of blocks, `shape().layer_bytes()` each, checked like whole blocks.
+     * `done` gets a status for each; memory may be written to until then, and not after.
+     */
+    virtual void LoadPieces(std::vector<PieceTarget> pieces, BlocksDone done) = 0;
+
+    /**
      * Copies the blocks out before it returns; they may change afterwards. A block that is there
      * already, or is refused for lack of room, costs no copy.
      */

@@ -97,4 +97,57 @@ class LoadBatch {
     int32_t ready_ = 0;
 };
 
+/** One layer of a block, and where it goes. */
+struct PieceTarget {
+    BlockKey key;
+    int32_t layer;
+    uint8_t* data;
+};
+
+/** Pieces that are loaded together. Those of one block are read together where they are neighbours. */
+class PieceBatch {
+  public:
+    using Done = std::function<void(std::vector<BlockStatus>)>;
+
+    PieceBatch(std::vector<PieceTarget> targets, Done done)
+        : targets_(std::move(targets)),
+          done_(std::move(done)),
+          statuses_(targets_.size(), BlockStatus::kMissing),
+          pending_(targets_.size()) {
+        if (targets_.empty()) done_({});
+    }
+
+    const PieceTarget& target(std::size_t index) const { return targets_[index]; }
+
+    /** Calls `visit(begin, end)` for the neighbours of each block. */
+    template <typename Visit>
+    void ForBlocks(Visit visit) const {
+        for (std::size_t begin = 0; begin < targets_.size();) {
+            std::size_t end = begin + 1;
+            while (end < targets_.size() && targets_[end].key == targets_[begin].key) ++end;
+            visit(begin, end);
+            begin = end;
+        }
+    }
+
+    /** Once per piece. */
+    void Finish(std::size_t begin, std::size_t end, BlockStatus status) {
+        if (begin == end) return;
+        {
+            const std::lock_guard lock(mutex_);
+            for (std::size_t i = begin; i < end; ++i) statuses_[i] = status;
+            pending_ -= end - begin;
+            if (pending_ > 0) return;
+        }
+        done_(std::move(statuses_));
+    }
+
+  private:
+    const std::vector<PieceTarget> targets_;
+    const Done done_;
+    std::mutex mutex_;
+    std::vector<BlockStatus> statuses_;
+    std::size_t pending_;
+};
+
 }  // namespace ucm

@@ -145,6 +145,17 @@ void PipelineStore::Load(std::shared_ptr<LoadBatch> batch) {
     }
 }
 
+void PipelineStore::LoadPieces(std::vector<PieceTarget> pieces, BlocksDone done) {
+    const auto batch = std::make_shared<PieceBatch>(std::move(pieces), std::move(done));
+    batch->ForBlocks([&](std::size_t begin, std::size_t end) {
+        if (std::shared_ptr<BlockBuffer> block = memory_->Find(batch->target(begin).key)) {
+            memory_->LoadRun(batch, begin, end, std::move(block));
+        } else {
+            files_->LoadRun(batch, begin, end);
+        }
+    });
+}
+
 BlockStatus PipelineStore::DumpOne(const DumpSource& source) {
     BlockStatus status = BlockStatus::kRefused;
     memory_->Dump({&source, 1}, [&](const std::vector<BlockStatus>& statuses) {

@@ -29,6 +29,7 @@ class PipelineStore final : public KvStore {
     std::vector<Presence> LookupMemory(std::span<const BlockKey> keys) override;
     void Lookup(std::vector<BlockKey> keys, LookupDone done) override;
     void Load(std::shared_ptr<LoadBatch> batch) override;
+    void LoadPieces(std::vector<PieceTarget> pieces, BlocksDone done) override;
     void Dump(std::span<const DumpSource> blocks, BlocksDone done) override;
     void Pin(std::vector<BlockKey> keys, BlocksDone done) override;
     void Unpin(std::vector<BlockKey> keys) override;

@@ -14,6 +14,7 @@ namespace ucm {
     X(kLookupHits, "lookupHits")                                  \
     X(kLoadedBlocks, "loadedBlocks")                              \
     X(kLoadedBytes, "loadedBytes")                                \
+    X(kLoadedPieces, "loadedPieces") /* single layers */          \
     X(kLoadMisses, "loadMisses")                                  \
     X(kLoadFailures, "loadFailures")                              \
     X(kLoadTimeouts, "loadTimeouts")                              \

@@ -97,6 +97,10 @@ std::shared_ptr<FileStore> OpenFiles(const FileStoreOptions& options) {
     return store;
 }
 
+Statuses AwaitBlocks(const std::function<void(BlocksDone)>& start) {
+    return Await<Statuses>([&](auto done) { start(done); });
+}
+
 Statuses DumpAll(KvStore& store, const std::vector<BlockKey>& keys) {
     std::vector<std::vector<uint8_t>> contents;
     std::vector<DumpSource> sources;

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -41,6 +42,9 @@ constexpr BlockShape kSmallShape{.bytes_per_block = 3 * 4099, .num_layers = 3, .
 
 FileStoreOptions SmallOptions(const std::string& folder);
 std::shared_ptr<FileStore> OpenFiles(const FileStoreOptions& options);
+
+/** What `start` begins, once it is done; fails the test when that does not come. */
+std::vector<BlockStatus> AwaitBlocks(const std::function<void(BlocksDone)>& start);
 
 /** The calls of a store that wait for their completion; they fail the test when it does not come. */
 std::vector<BlockStatus> DumpAll(KvStore& store, const std::vector<BlockKey>& keys);

@@ -81,6 +81,8 @@ export interface TierStats {
   lookupHits: number;
   loadedBlocks: number;
   loadedBytes: number;
+  /** Single layers of blocks. */
+  loadedPieces: number;
   loadMisses: number;
   loadFailures: number;
   loadTimeouts: number;

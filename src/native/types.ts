@@ -1,3 +1,4 @@
+import type { RepresentationSpec, SparseAddon, SparseAttention } from "./sparse-types.js";
 import type { StoreTools } from "./store-tool-types.js";
 import type { BlockFileReport, KvStore, StoreSpec } from "./store-types.js";
 
@@ -38,6 +39,8 @@ export interface ArenaSpec {
   dtype: FloatDtype;
   /** Null for a model without rotary embedding. */
   rope: RopeSpec | null;
+  /** What is kept of each full block for sparse attention; left out or null for nothing. */
+  representation?: RepresentationSpec | null;
 }
 
 /** The sequences of one step, in row order. */
@@ -49,6 +52,20 @@ export interface BatchSpec {
   /** int32 [sequences + 1]: block table of s is blockIds[blockStart[s] … blockStart[s + 1]). */
   blockStart: Int32Array;
   blockIds: Int32Array;
+  /** Sequences under sparse attention; left out when there is none. */
+  sparse?: SparseBatchSpec;
+}
+
+/** The sequences of a step that sparse attention has to do with. */
+export interface SparseBatchSpec {
+  attention: SparseAttention;
+  /**
+   * int32 [sequences]: id of a watched or entered sequence, else -1. An entered one has one row; its
+   * block table and contextLens are those of what it keeps: first blocks, slots, then all the others.
+   */
+  seqIds: Int32Array;
+  /** int32 [sequences]: true position of each sequence's first row, for its rotation. */
+  positions: Int32Array;
 }
 
 /** One layer's projections for all rows of the batch; fp32, row r starts at r * stride. */
@@ -147,7 +164,7 @@ export interface Communicator {
 }
 
 /** Everything that ucm.node exports. Sync calls; compute runs on the calling thread and the pool. */
-export interface NativeAddon extends StoreTools {
+export interface NativeAddon extends SparseAddon, StoreTools {
   /** Best first: the instruction sets that this machine can run, of avx512, avx2, scalar. */
   availableIsas(): string[];
   /** The one in use; UCM_CPU_ISA forces one. */

@@ -1,0 +1,147 @@
+#include "esa/block_scorer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace ucm::esa {
+namespace {
+
+/** SplitMix64's finalizer: a bijection whose outputs look random. */
+uint64_t Mix(uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+void BlockScorer::Choose(const Prompt& prompt, int64_t layer, const Observation& seen,
+                         std::span<const int32_t> kept, uint64_t number, Scratch& scratch,
+                         std::vector<int32_t>* chosen) const {
+    const auto candidates = static_cast<std::size_t>(prompt.budget().candidates);
+    const auto top_k = static_cast<std::size_t>(prompt.budget().top_k);
+    std::vector<int32_t>& order = scratch.order;
+    order.resize(candidates);
+    std::iota(order.begin(), order.end(), 0);
+    if (top_k < candidates && top_k > 0) {
+        Vote(prompt, layer, seen, kept, number, scratch);
+        const std::vector<float>& votes = scratch.votes;
+        const auto better = [&](int32_t a, int32_t b) {
+            const float x = votes[static_cast<std::size_t>(a)];
+            const float y = votes[static_cast<std::size_t>(b)];
+            return x != y ? x > y : a < b;
+        };
+        std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top_k),
+                         order.end(), better);
+    }
+    chosen->assign(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top_k));
+    std::sort(chosen->begin(), chosen->end());
+}
+
+void BlockScorer::Vote(const Prompt& prompt, int64_t layer, const Observation& seen,
+                       std::span<const int32_t> kept, uint64_t number, Scratch& scratch) const {
+    scratch.votes.assign(static_cast<std::size_t>(prompt.budget().candidates), 0.0f);
+    if (options_.score == Score::kRandom) return VoteAtRandom(prompt, layer, number, scratch);
+    for (int64_t head = 0; head < shape_.num_kv_heads; ++head) {
+        VoteOfHead(prompt, layer, head, seen, kept, scratch);
+    }
+    // A comparison with NaN is no order.
+    for (float& vote : scratch.votes) vote = std::isnan(vote) ? -1.0f : vote;
+}
+
+void BlockScorer::VoteAtRandom(const Prompt& prompt, int64_t layer, uint64_t number,
+                               Scratch& scratch) const {
+    uint64_t state = Mix(options_.seed);
+    for (const uint64_t word : {static_cast<uint64_t>(prompt.id()), number,
+                                static_cast<uint64_t>(layer)}) {
+        state = Mix(state + word);
+    }
+    for (float& vote : scratch.votes) {
+        state += 0x9e3779b97f4a7c15u;
+        vote = static_cast<float>(Mix(state) >> 40);
+    }
+}
+
+void BlockScorer::TransformQuery(const float* query, float* out) const {
+    const int64_t dim = shape_.head_dim;
+    const bool described = options_.score == Score::kRepresentation;
+    const auto kind = described ? shape_.representation.kind : cpu::Representation::kMean;
+    for (int64_t d = 0; d < dim; ++d) {
+        const float q = query[d];
+        out[d] = kind == cpu::Representation::kMinMax ? std::max(q, 0.0f) : q;
+    }
+    if (kind == cpu::Representation::kMean) return;
+    for (int64_t d = 0; d < dim; ++d) {
+        const float q = query[d];
+        out[dim + d] = kind == cpu::Representation::kMinMax ? std::min(q, 0.0f) : std::fabs(q);
+    }
+}
+
+void BlockScorer::VoteOfHead(const Prompt& prompt, int64_t layer, int64_t kv_head,
+                             const Observation& seen, std::span<const int32_t> kept,
+                             Scratch& scratch) const {
+    const int64_t group = shape_.group_size();
+    const int64_t depth = prompt.depth();
+    const int64_t rows = prompt.rows();
+    const int64_t stride = prompt.panels() * cpu::kPanelKeys;
+    const int64_t first_head = layer * shape_.num_query_heads + kv_head * group;
+    scratch.queries.Reserve(group * depth);
+    scratch.scores.Reserve(group * stride);
+    for (int64_t g = 0; g < group; ++g) {
+        TransformQuery(seen.queries.data() + (first_head + g) * shape_.head_dim,
+                       scratch.queries.data() + g * depth);
+    }
+    for (int64_t panel = 0; panel < prompt.panels(); ++panel) {
+        const int64_t first = panel * cpu::kPanelKeys;
+        kernels_.multiply({.a = scratch.queries.data(),
+                           .lda = depth,
+                           .b = prompt.Panel(layer, kv_head, panel),
+                           .ldb = cpu::kPanelKeys,
+                           .c = scratch.scores.data() + first,
+                           .ldc = stride,
+                           .rows = group,
+                           .columns = RoundUp(std::min(cpu::kPanelKeys, rows - first),
+                                              kernels_.width),
+                           .depths = nullptr,
+                           .depth = depth,
+                           .accumulate = false,
+                           .next = {nullptr, 0, Dtype::kFloat32, 0}});
+    }
+    const int64_t per_block = prompt.rows_per_block();
+    const bool oracle = options_.score == Score::kOracle;
+    const bool takes_max = options_.group_reduce == GroupReduce::kMax && !oracle;
+    scratch.head_votes.assign(scratch.votes.size(), 0.0f);
+    for (int64_t g = 0; g < group; ++g) {
+        float* weights = scratch.scores.data() + g * stride;
+        float max = 0.0f;
+        float sum = 0.0f;
+        kernels_.softmax(weights, rows, &max, &sum);
+        std::vector<float>& votes = scratch.head_votes;
+        const auto mass_of = [&](int64_t block) {
+            const float* first = weights + block * per_block;
+            return std::accumulate(first, first + per_block, 0.0f);
+        };
+        if (oracle) {
+            // What the row attended besides candidates has its share too.
+            const auto head = static_cast<std::size_t>(first_head + g);
+            float others = seen.sums[head] * std::exp(seen.maxima[head] - max);
+            for (const int32_t candidate : kept) others -= mass_of(candidate);
+            sum += std::max(others, 0.0f);
+        }
+        const float share = 1.0f / sum;
+        for (std::size_t block = 0; block < votes.size(); ++block) {
+            const float vote = mass_of(static_cast<int64_t>(block)) * share;
+            votes[block] = takes_max ? std::max(votes[block], vote) : votes[block] + vote;
+        }
+    }
+    for (std::size_t block = 0; block < scratch.votes.size(); ++block) {
+        scratch.votes[block] += scratch.head_votes[block];
+    }
+}
+
+}  // namespace ucm::esa

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "attention/kv_arena.h"
+#include "common/aligned_buffer.h"
+#include "cpu/kernels.h"
+#include "esa/prompt.h"
+#include "esa/sparse_options.h"
+
+namespace ucm::esa {
+
+/** What one row asked and found; all layers, or one of them. */
+struct Observation {
+    /** [layer][query head][head_dim], scaled for the softmax. */
+    std::vector<float> queries;
+    /** [layer][query head]: greatest score and sum of exponentials of the keys that it attended. */
+    std::vector<float> maxima;
+    std::vector<float> sums;
+};
+
+/** Ranks the candidates of a prompt, layer by layer. Any number of threads may use one. */
+class BlockScorer {
+  public:
+    /** Buffers of one thread. */
+    struct Scratch {
+        AlignedBuffer<float> queries;
+        AlignedBuffer<float> scores;
+        std::vector<float> head_votes;
+        std::vector<float> votes;
+        std::vector<int32_t> order;
+    };
+
+    BlockScorer(const ArenaShape& shape, const SparseOptions& options, const cpu::Kernels& kernels)
+        : shape_(shape), options_(options), kernels_(kernels) {}
+
+    /**
+     * The prompt's top_k candidates for a layer, rising. `kept` are the candidates that the
+     * observation's row attended, and `number` counts the sequence's selections.
+     */
+    void Choose(const Prompt& prompt, int64_t layer, const Observation& seen,
+                std::span<const int32_t> kept, uint64_t number, Scratch& scratch,
+                std::vector<int32_t>* chosen) const;
+
+    /** The votes by which Choose ranks, [candidates] in scratch.votes. */
+    void Vote(const Prompt& prompt, int64_t layer, const Observation& seen,
+              std::span<const int32_t> kept, uint64_t number, Scratch& scratch) const;
+
+  private:
+    void VoteOfHead(const Prompt& prompt, int64_t layer, int64_t kv_head, const Observation& seen,
+                    std::span<const int32_t> kept, Scratch& scratch) const;
+    void VoteAtRandom(const Prompt& prompt, int64_t layer, uint64_t number, Scratch& scratch) const;
+    /** The query, in the form whose product with a description is its score. */
+    void TransformQuery(const float* query, float* out) const;
+
+    const ArenaShape shape_;
+    const SparseOptions options_;
+    const cpu::Kernels& kernels_;
+};
+
+}  // namespace ucm::esa
