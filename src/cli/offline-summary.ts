@@ -1,4 +1,6 @@
+import type { SparseReport } from "../engine/index.js";
 import { metricsOf, type PromptResult } from "./offline-record.js";
+import { sparseRows } from "./sparse-summary.js";
 
 /** Sums over prompts, gathered as they end. */
 export class OfflineSummary {
@@ -33,7 +35,12 @@ export class OfflineSummary {
   static readonly maxErrorsShown = 3;
 
   /** One screen; `wallMs` is without loading. */
-  render(numPrompts: number, wallMs: number, loadMs: number): string {
+  render(
+    numPrompts: number,
+    wallMs: number,
+    loadMs: number,
+    sparse: SparseReport | null = null,
+  ): string {
     const rate = (tokens: number) =>
       `${((tokens * 1000) / Math.max(wallMs, 1)).toFixed(1)} tokens/s`;
     const failed = this.#errors.length === 0 ? "" : `, ${this.#errors.length} failed`;
@@ -44,6 +51,7 @@ export class OfflineSummary {
       ["TPOT", `${describe(this.#tpotMs)}${decodeRate(this.#tpotMs)}`],
       ["Throughput", `${rate(this.#promptTokens)} in, ${rate(this.#outputTokens)} out`],
       ["Wall time", `${seconds(wallMs)} (loading took ${seconds(loadMs)})`],
+      ...(sparse === null ? [] : sparseRows(sparse)),
     ];
     const shown = this.#errors.slice(0, OfflineSummary.maxErrorsShown);
     const lines = rows.map(([name, value]) => `  ${name!.padEnd(12)}${value}`);

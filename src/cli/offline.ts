@@ -106,7 +106,9 @@ async function generateAll(job: Job): Promise<number> {
   const loadMs = performance.now() - loadStartMs;
   try {
     const { summary, wallMs } = await generate(job, runtime);
-    process.stderr.write(`\n${summary.render(job.requests.length, wallMs, loadMs)}\n`);
+    process.stderr.write(
+      `\n${summary.render(job.requests.length, wallMs, loadMs, runtime.engine.stats().sparse)}\n`,
+    );
     if (stop.signal.aborted) return INTERRUPTED;
     if (summary.numFailed > 0) return 1;
     if (flags.model === null) process.stderr.write(`\n${whatNext}\n`);

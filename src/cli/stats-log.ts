@@ -1,4 +1,4 @@
-import type { Engine, EngineStats } from "../engine/index.js";
+import type { Engine, EngineStats, SparseReport } from "../engine/index.js";
 import { log } from "../log/index.js";
 
 const DEFAULT_INTERVAL_S = 10;
@@ -43,5 +43,19 @@ export function statsLine(last: EngineStats, now: EngineStats, seconds: number):
     ...(external === null
       ? []
       : [`External prefix cache hit rate: ${(100 * external.hitRate).toFixed(1)}%`]),
+    ...sparseParts(last.sparse, now.sparse),
   ].join(", ");
+}
+
+/** How many sequences are sparse now, and the recall measured since `last`. */
+function sparseParts(last: EngineStats["sparse"], now: EngineStats["sparse"]): string[] {
+  if (last === null || now === null || now.entered === 0) return [];
+  const sum = ({ recall }: SparseReport) => recall.samples * (recall.mean ?? 0);
+  const samples = now.recall.samples - last.recall.samples;
+  return [
+    `${now.method}: ${now.running} reqs`,
+    ...(samples === 0
+      ? []
+      : [`${now.method} recall: ${((100 * (sum(now) - sum(last))) / samples).toFixed(1)}%`]),
+  ];
 }

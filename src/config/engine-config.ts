@@ -1,4 +1,10 @@
-import type { KvDtype, Quantization, StoreConfig, WeightDtype } from "../messages/index.js";
+import type {
+  KvDtype,
+  Quantization,
+  SparseConfig,
+  StoreConfig,
+  WeightDtype,
+} from "../messages/index.js";
 
 /** Everything that was decided before the first worker starts: merged, validated, sized, frozen. */
 export interface EngineConfig {
@@ -38,6 +44,8 @@ export interface EngineConfig {
   };
   /** The external KV cache store of every worker; null for none. */
   readonly store: StoreConfig | null;
+  /** Sparse attention, which needs a store that loads and dumps; null for dense. */
+  readonly sparse: SparseConfig | null;
   readonly scheduler: {
     readonly maxNumSeqs: number;
     readonly maxNumBatchedTokens: number;

@@ -1,16 +1,22 @@
 import { UcmError } from "../errors/index.js";
-import type { KvDtype } from "../messages/index.js";
+import type { KvDtype, SparseConfig } from "../messages/index.js";
 import type { ModelConfig } from "../model/model-config.js";
+import { representationVectors } from "../sparse/index.js";
 
 const dtypeBytes: Record<KvDtype, number> = { float32: 4, bfloat16: 2, float16: 2 };
 
-/** Bytes that one KV block takes in the arena of a worker: keys and values of all layers. */
+/**
+ * Bytes that one KV block takes in the arena of a worker: keys and values of all layers, and what
+ * sparse attention keeps of each block.
+ */
 export function bytesPerBlock(
   model: Pick<ModelConfig, "numLayers" | "numKvHeads" | "headDim">,
   blockSize: number,
   kvDtype: KvDtype,
+  sparse: SparseConfig | null = null,
 ): number {
-  return model.numLayers * 2 * model.numKvHeads * model.headDim * blockSize * dtypeBytes[kvDtype];
+  const vectors = 2 * blockSize + (sparse === null ? 0 : representationVectors(sparse, blockSize));
+  return model.numLayers * model.numKvHeads * vectors * model.headDim * dtypeBytes[kvDtype];
 }
 
 /** Rows that the dense part computes at once, each with its intermediate values in fp32. */

@@ -1,6 +1,6 @@
 import { UcmError } from "../errors/index.js";
 import { log } from "../log/index.js";
-import type { KvDtype, StoreConfig, WeightDtype } from "../messages/index.js";
+import type { KvDtype, SparseConfig, WeightDtype } from "../messages/index.js";
 import { loadModelConfig } from "../model/hf-config.js";
 import type { ModelConfig } from "../model/model-config.js";
 import { type Shard, shardConfig } from "../model/shard.js";
@@ -17,12 +17,11 @@ import {
   sizeKvCache,
   toGib,
 } from "./kv-size.js";
-import { parseKvTransferConfig } from "./kv-transfer-config.js";
+import { resolveKvTransfer } from "./kv-transfer.js";
 import { inspectMachine, type Machine } from "./machine.js";
 import { resolveFolder } from "./model-folder.js";
 import { resolveParallel } from "./parallel.js";
 import { resolvePrefixCaching } from "./prefix-caching.js";
-import { resolveStore } from "./store-config.js";
 
 /** Surroundings that a test may replace. */
 export interface ResolveContext {
@@ -46,13 +45,9 @@ export function resolveEngineConfig(
   const limits = resolveBatchLimits(options, maxModelLen);
   const prefixCaching = resolvePrefixCaching(options, env);
   const kvDtype = resolveKvDtype(options, model);
-  const store = openStore(
-    options,
-    shardConfig(model, shardOf(parallel.tensorParallelSize)),
-    kvDtype,
-  );
-  const storeBytes = store?.memoryBytes ?? 0;
-  const given = { maxModelLen, kvDtype, machine, storeBytes };
+  const local = shardConfig(model, shardOf(parallel.tensorParallelSize));
+  const { store, sparse } = resolveKvTransfer(options, local, kvDtype, machine);
+  const given = { maxModelLen, kvDtype, machine, storeBytes: store?.memoryBytes ?? 0, sparse };
   const size = sizeCache(options, model, parallel.tensorParallelSize, limits, given);
   logSizes(size, limits, options.blockSize);
   return deepFreeze({
@@ -65,6 +60,7 @@ export function resolveEngineConfig(
       ...prefixCaching,
     },
     store,
+    sparse,
     scheduler: {
       ...limits,
       longPrefillTokenThreshold: options.longPrefillTokenThreshold,
@@ -131,7 +127,13 @@ function sizeCache(
   model: ModelConfig,
   worldSize: number,
   limits: BatchLimits,
-  given: { maxModelLen: number; kvDtype: KvDtype; machine: Machine; storeBytes: number },
+  given: {
+    maxModelLen: number;
+    kvDtype: KvDtype;
+    machine: Machine;
+    storeBytes: number;
+    sparse: SparseConfig | null;
+  },
 ): KvSize {
   const { gpuMemoryUtilization: share } = options;
   if (!(share > 0)) {
@@ -149,7 +151,7 @@ function sizeCache(
   log.info(`Available KV cache memory: ${toGib(Math.max(0, availableBytes))} GiB`);
   return sizeKvCache({
     blockSize: options.blockSize,
-    bytesPerBlock: bytesPerBlock(local, options.blockSize, given.kvDtype),
+    bytesPerBlock: bytesPerBlock(local, options.blockSize, given.kvDtype, given.sparse),
     maxModelLen: given.maxModelLen,
     maxNumSeqs: limits.maxNumSeqs,
     shrinkToFit: options.maxModelLen === FIT_MEMORY,
@@ -157,26 +159,6 @@ function sizeCache(
     kvBytes: options.kvCacheMemoryBytes,
     availableBytes,
   });
-}
-
-/** The KV cache store of --kv-transfer-config, null without one. */
-function openStore(
-  { kvTransferConfig, blockSize }: EngineOptions,
-  model: ModelConfig,
-  kvDtype: KvDtype,
-): StoreConfig | null {
-  if (kvTransferConfig === null) return null;
-  const store = resolveStore(parseKvTransferConfig(kvTransferConfig), {
-    blockSize,
-    numLayers: model.numLayers,
-    bytesPerBlock: bytesPerBlock(model, blockSize, kvDtype),
-  });
-  if (store === null) return null;
-  const memory = store.memoryBytes > 0 ? [`${toGib(store.memoryBytes)} GiB of memory`] : [];
-  log.info(
-    `KV cache store ${store.name}: ${[...memory, ...store.backends, ...(store.module ? [store.module.url] : [])].join(", ")}`,
-  );
-  return store;
 }
 
 function logSizes(size: KvSize, limits: BatchLimits, blockSize: number): void {

@@ -1,13 +1,12 @@
 import { createRequire } from "node:module";
 import { isAbsolute, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { log } from "../log/index.js";
 import type { StoreConfig, StoreKind, StoreModule } from "../messages/index.js";
 import { type KvTransferConfig, parseKvTransferConfig } from "./kv-transfer-config.js";
 import {
   didYouMean,
   invalid,
-  isObject,
+  type NamedStore,
   namedStore,
   readExtra,
   refuseUnknown,
@@ -56,7 +55,7 @@ const keysOf: Readonly<Record<StoreKind, typeof memoryKeys>> = {
   pipeline: [...commonKeys, ...pipelineKeys, ...memoryKeys, ...fileKeys],
 };
 
-const defaults: StoreSettings = {
+export const storeDefaults: StoreSettings = {
   storageBackends: "",
   pipeline: "Cache|Posix",
   kvBlockBytes: 0,
@@ -78,7 +77,8 @@ export interface BlockFacts {
 }
 
 /**
- * The store that --kv-transfer-config asks for, null without a connector. Both generations of UCM's
+ * The store that --kv-transfer-config asks for, null without a connector, or for sparse attention
+ * that names none. Both generations of UCM's
  * keys are taken. UCM_ERR_USAGE for what is unknown, with the nearest name; UCM_ERR_CONFIG for a
  * folder that cannot be used.
  */
@@ -90,9 +90,17 @@ export function resolveStore(transfer: KvTransferConfig, block: BlockFacts): Sto
   if (!connectors.includes(connector)) {
     throw invalid(`kv_connector '${connector}' is not known${didYouMean(connector, connectors)}.`);
   }
-  const extra = readExtra(transfer.kv_connector_extra_config ?? {});
-  warnOfSparse(extra);
-  const { name, settings } = namedStore(extra);
+  const extra = readExtra(transfer);
+  const named = namedStore(extra);
+  return named === null ? null : describeStore(named, extra, transfer, block);
+}
+
+function describeStore(
+  { name, settings }: NamedStore,
+  extra: Record<string, unknown>,
+  transfer: KvTransferConfig,
+  block: BlockFacts,
+): StoreConfig {
   const kind = kindOf(name, settings);
   const values = readSettings(name, kind, settings);
   checkBlockBytes(values.kvBlockBytes, kind, block);
@@ -149,8 +157,14 @@ function pluginStore(module: StoreModule, transfer: KvTransferConfig): StoreConf
     module,
     name: module.exportName,
     loadDecision: loadDecision(module.settings.load_decision),
-    ...{ memoryBytes: 0, backends: [], threads: 0, ioBytes: defaults.ioBytes, directIo: false },
-    ...{ capacityBytes: 0, recycle: false, recycleRatio: 1, timeoutMs: defaults.timeoutMs },
+    ...{
+      memoryBytes: 0,
+      backends: [],
+      threads: 0,
+      ioBytes: storeDefaults.ioBytes,
+      directIo: false,
+    },
+    ...{ capacityBytes: 0, recycle: false, recycleRatio: 1, timeoutMs: storeDefaults.timeoutMs },
   };
 }
 
@@ -166,19 +180,12 @@ function roleOf({ kv_role: role, kv_load_failure_policy: policy }: KvTransferCon
 export function backendFolders(raw: Record<string, unknown>): string[] {
   const transfer = parseKvTransferConfig(raw);
   if (!transfer.kv_connector || pluginOf(transfer.kv_connector, transfer) !== null) return [];
-  const { name, settings } = namedStore(readExtra(transfer.kv_connector_extra_config ?? {}));
+  const named = namedStore(readExtra(transfer));
+  if (named === null) return [];
+  const { name, settings } = named;
   const kind = kindOf(name, settings);
   if (kind === "dram") return [];
   return splitBackends(name, readSettings(name, kind, settings).storageBackends);
-}
-
-function warnOfSparse(extra: Record<string, unknown>): void {
-  const methods = isObject(extra.ucm_sparse_config) ? Object.keys(extra.ucm_sparse_config) : [];
-  const method = extra.ucm_sparse_method ?? methods[0];
-  if (method === undefined || method === null) return;
-  log.warning(
-    `--kv-transfer-config: sparse attention (${method}) is not done by this version: attention is dense, results are those of dense attention.`,
-  );
 }
 
 function kindOf(name: string, settings: Record<string, unknown>): StoreKind {
@@ -195,7 +202,7 @@ function kindOf(name: string, settings: Record<string, unknown>): StoreKind {
     );
   }
   if (kind !== "pipeline") return kind;
-  const pipeline = String(settings.store_pipeline ?? defaults.pipeline);
+  const pipeline = String(settings.store_pipeline ?? storeDefaults.pipeline);
   const built = pipelines[pipeline.toLowerCase()];
   if (built === undefined) {
     throw invalid(`store_pipeline '${pipeline}' is not supported; use 'Cache|Posix' or 'Posix'.`);
@@ -211,7 +218,7 @@ function readSettings(
   const keys = name === "UcmPipelineStore" ? keysOf.pipeline : keysOf[kind];
   const byName = new Map(keys.flatMap((key) => key.names.map((other) => [other, key] as const)));
   refuseUnknown(`ucm_connector_config of ${name}`, given, [...byName.keys(), ...ignoredKeys]);
-  const settings: StoreSettings = { ...defaults };
+  const settings: StoreSettings = { ...storeDefaults };
   const source = new Map<string, string>();
   for (const [given_name, value] of Object.entries(given)) {
     const key = byName.get(given_name);
@@ -248,4 +255,21 @@ function checkBlockBytes(given: number, kind: StoreKind, block: BlockFacts): voi
 function loadDecision(value: unknown): StoreConfig["loadDecision"] {
   if (value === undefined || value === "auto" || value === "always") return value ?? "auto";
   throw invalid(`load_decision must be 'auto' or 'always', got ${JSON.stringify(value)}.`);
+}
+
+/** The store of sparse attention when none is configured: memory, as UcmDram. */
+export function ownStore(memoryBytes: number): StoreConfig {
+  const { threads, ioBytes, directIo, capacityBytes, recycle, recycleRatio, timeoutMs } =
+    storeDefaults;
+  return {
+    kind: "dram",
+    name: "UcmDram",
+    canLoad: true,
+    canDump: true,
+    loadFailurePolicy: "recompute",
+    loadDecision: "auto",
+    memoryBytes: Math.min(memoryBytes, storeDefaults.memoryBytes),
+    backends: [],
+    ...{ threads, ioBytes, directIo, capacityBytes, recycle, recycleRatio, timeoutMs },
+  };
 }

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { extname, resolve } from "node:path";
 import { defaultLoadersSync } from "cosmiconfig";
 import { UcmError } from "../errors/index.js";
+import type { KvTransferConfig } from "./kv-transfer-config.js";
 import { nearestName } from "./nearest-name.js";
 
 /** Keys of kv_connector_extra_config, of both generations. */
@@ -27,8 +28,8 @@ export interface NamedStore {
 }
 
 /** kv_connector_extra_config, checked; the keys of UCM_CONFIG_FILE go over those beside it. */
-export function readExtra(extra: Record<string, unknown>): Record<string, unknown> {
-  const merged = mergeFile(extra);
+export function readExtra(transfer: KvTransferConfig): Record<string, unknown> {
+  const merged = mergeFile(transfer.kv_connector_extra_config ?? {});
   refuseUnknown("kv_connector_extra_config", merged, extraKeys);
   return merged;
 }
@@ -65,10 +66,14 @@ function mergeFile(extra: Record<string, unknown>): Record<string, unknown> {
   return { ...extra, ...content };
 }
 
-/** The one store, of the flat keys or of the list. */
-export function namedStore(extra: Record<string, unknown>): NamedStore {
+/** The one store, of the flat keys or of the list; null where sparse attention does with its own. */
+export function namedStore(extra: Record<string, unknown>): NamedStore | null {
   const list = extra.ucm_connectors;
-  if (list === undefined) return checkNamed(extra);
+  if (list === undefined) {
+    const isSparse = extra.ucm_sparse_method != null || extra.ucm_sparse_config != null;
+    const isNamed = (extra.ucm_connector_name ?? extra.ucm_connector_config) !== undefined;
+    return isSparse && !isNamed ? null : checkNamed(extra);
+  }
   if (!Array.isArray(list) || list.length !== 1 || !isObject(list[0])) {
     throw invalid("ucm_connectors must be a list of exactly one connector.");
   }

@@ -12,6 +12,7 @@ import type {
   StoreReport,
   TokenMask,
 } from "../messages/index.js";
+import { SparseRanks } from "../sparse/index.js";
 import { planWorkers } from "./plan.js";
 import { SharedFile } from "./shared-file.js";
 import { watchWorkers } from "./watchdog.js";
@@ -79,6 +80,7 @@ class Group {
   readonly #channels: readonly WorkerChannel[];
   readonly #loads: () => Promise<ReadyMessage>[];
   readonly #shared = new SharedFile();
+  readonly #sparseRanks: SparseRanks;
   readonly #timeoutMs: number;
   #stopWatching: () => void = () => {};
   #isStopping = false;
@@ -106,6 +108,7 @@ class Group {
           onBroken: (error) => this.#lose(error),
         }),
     );
+    this.#sparseRanks = new SparseRanks(plan.length);
     this.#loads = () => this.#channels.map((channel, rank) => channel.load(plan[rank]!.config));
   }
 
@@ -131,7 +134,11 @@ class Group {
       const stores = results.map(({ store }) => store ?? null);
       const { news, rest } = mergeRankNews(this.#partialNews, stores);
       this.#partialNews = rest;
-      return { ...results[0]!, store: news };
+      const sparse = this.#sparseRanks.merge(
+        step,
+        results.map((result) => result.sparse ?? null),
+      );
+      return { ...results[0]!, store: news, sparse };
     } catch (error) {
       if (this.#isStopping || this.#loss !== null) throw this.#loss ?? toLoss(error);
       // A rank fails when another has ended: that one is to blame.

@@ -58,6 +58,7 @@ function workerConfig(config: EngineConfig, rank: number, worldSize: number): Wo
     rankSpinMicros: parallel.cores.length > 0 ? RANK_SPIN_MICROS : 0,
     seed: model.seed,
     store: config.store,
+    sparse: config.sparse,
   };
 }
 

@@ -1,5 +1,6 @@
 import type { SerializedError } from "../errors/index.js";
 import type { SamplingParams } from "./sampling-params.js";
+import type { SparseConfig, SparseNews, SparseWork } from "./sparse-messages.js";
 import type { StoreConfig, StoreNews, StoreReport, StoreWork } from "./store-messages.js";
 
 /** Raised by one whenever a message changes shape; both sides refuse another version. */
@@ -47,6 +48,8 @@ export interface WorkerConfig {
   seed: number;
   /** The KV cache store; null for none. */
   store: StoreConfig | null;
+  /** Sparse attention; null for none. */
+  sparse: SparseConfig | null;
 }
 
 export interface LoadMessage {
@@ -101,6 +104,8 @@ export interface StepMessage {
   awaitsMasks?: boolean;
   /** Left out, or null, without work for the store. */
   store?: StoreWork | null;
+  /** Left out, or null, without work for sparse attention. */
+  sparse?: SparseWork | null;
 }
 
 /**
@@ -151,7 +156,7 @@ export interface FailedSequence {
 export interface StepResultMessage {
   type: "stepResult";
   stepId: number;
-  /** Each sequence that was due for a token is here or in `failed`. */
+  /** Each sequence that was due for a token is here, in `failed`, or in `sparse.lost`. */
   sampled: SampledToken[];
   failed: FailedSequence[];
   promptLogprobs: PromptLogprobs[];
@@ -159,6 +164,8 @@ export interface StepResultMessage {
   durationMs: number;
   /** Left out, or null, without news of the store. */
   store?: StoreNews | null;
+  /** Left out, or null, without news of sparse attention. */
+  sparse?: SparseNews | null;
 }
 
 export interface ProgressMessage {

@@ -1,7 +1,9 @@
 import { UcmError } from "../errors/index.js";
+import type { SparseBudget } from "../messages/index.js";
 import { BlockPool } from "./block-pool.js";
 import { PrefixCacheStats } from "./prefix-cache-stats.js";
 import type { Sequence } from "./sequence.js";
+import { numDroppedBlocks } from "./sparse-sequences.js";
 
 /** What the cache has of a sequence that waits. */
 export interface CachedPrefix {
@@ -83,7 +85,8 @@ export class BlockManager {
   /** Extends the block table for `numTokens` more tokens; null (and no change) when blocks lack. */
   extend(sequence: Sequence, numTokens: number): number[] | null {
     const needed = this.#blocksFor(sequence.numComputedTokens + numTokens);
-    const blockIds = this.#pool.allocate(needed - sequence.blockTable.length);
+    const held = sequence.blockTable.length + numDroppedBlocks(sequence);
+    const blockIds = this.#pool.allocate(needed - held);
     if (blockIds !== null) sequence.blockTable.push(...blockIds);
     return blockIds;
   }
@@ -97,9 +100,36 @@ export class BlockManager {
     );
   }
 
-  /** Hashes of the blocks that become full when `numTokens` more tokens are computed. */
-  filledBy({ blockHashes, numComputedTokens }: Sequence, numTokens: number): readonly string[] {
-    if (blockHashes === null) return [];
+  /**
+   * Puts `topK` blocks in the place of a sequence's candidates and gives the others back; returns the
+   * new ones. They are its own: last candidates that nobody shares, which are then found no more, else
+   * free blocks. Null (and no change) when that would leave fewer than `reserve` free ones.
+   */
+  compress(
+    { blockTable }: Sequence,
+    { init, candidates, topK }: SparseBudget,
+    reserve: number,
+  ): number[] | null {
+    const candidateIds = blockTable.slice(init, init + candidates);
+    const unshared = candidateIds.filter((id) => this.#pool.refCount(id) === 1);
+    const own = unshared.slice(Math.max(0, unshared.length - topK));
+    const numFresh = topK - own.length;
+    if (numFresh > 0 && this.#pool.numFree - numFresh < reserve) return null;
+    const slots = [...own, ...this.#pool.allocate(numFresh)!];
+    this.#pool.forget(own);
+    const kept = new Set(own);
+    this.#pool.free(candidateIds.filter((id) => !kept.has(id)));
+    blockTable.splice(init, candidates, ...slots);
+    return slots;
+  }
+
+  /**
+   * Hashes of the blocks that become full when `numTokens` more tokens are computed; none under sparse
+   * attention, where keys and values are approximations.
+   */
+  filledBy(sequence: Sequence, numTokens: number): readonly string[] {
+    const { blockHashes, numComputedTokens } = sequence;
+    if (blockHashes === null || numDroppedBlocks(sequence) > 0) return [];
     const first = Math.floor(numComputedTokens / this.#blockSize);
     const end = Math.floor((numComputedTokens + numTokens) / this.#blockSize);
     return first === end ? [] : blockHashes.hashes.slice(first, end);
@@ -108,7 +138,7 @@ export class BlockManager {
   /** Makes the full blocks of a sequence findable; only for tokens whose step has returned. */
   index(sequence: Sequence): void {
     const { blockHashes, blockTable, seqId } = sequence;
-    if (blockHashes === null || !this.#sharesBlocks) return;
+    if (blockHashes === null || !this.#sharesBlocks || numDroppedBlocks(sequence) > 0) return;
     const numFull = Math.floor(sequence.numComputedTokens / this.#blockSize);
     for (; sequence.numIndexedBlocks < numFull; sequence.numIndexedBlocks++) {
       const hash = blockHashes.hashes[sequence.numIndexedBlocks];
@@ -120,9 +150,13 @@ export class BlockManager {
     }
   }
 
-  /** Makes the blocks of a sequence unfindable: what they hold may be what made it fail. */
-  distrust({ blockTable }: Sequence): void {
-    this.#pool.forget(blockTable);
+  /**
+   * Makes the blocks of a sequence unfindable, those too that it holds no more: what they hold may be
+   * what made it fail.
+   */
+  distrust(sequence: Sequence): void {
+    this.#pool.forget(sequence.blockTable);
+    if (numDroppedBlocks(sequence) > 0) this.#pool.forgetContent(sequence.blockHashes!.hashes);
   }
 
   /** Takes all blocks of a sequence. */

@@ -94,6 +94,11 @@ export class BlockPool {
     for (let id = 0; id < this.numBlocks; id++) this.#index.remove(id);
   }
 
+  /** Takes all blocks that hold what these hashes name out of the index. */
+  forgetContent(hashes: readonly string[]): void {
+    for (const hash of hashes) this.forget(this.#index.named(hash));
+  }
+
   /** Blocks, held or free, for the longest run of the first `maxBlocks` hashes. */
   findCached(hashes: readonly string[], maxBlocks: number): number[] {
     return this.#index.find(hashes, maxBlocks);

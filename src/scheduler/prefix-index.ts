@@ -37,6 +37,11 @@ export class PrefixIndex {
     else this.#blockIds.set(hash, others);
   }
 
+  /** All blocks that hold what a hash names. */
+  named(hash: string): readonly number[] {
+    return this.#blockIds.get(hash) ?? [];
+  }
+
   /** A block for each of the first hashes, up to the first that no block is known for. */
   find(hashes: readonly string[], maxBlocks: number): number[] {
     const found: number[] = [];

@@ -1,5 +1,5 @@
 import { UcmError } from "../errors/index.js";
-import type { StepResultMessage } from "../messages/index.js";
+import type { SparseNews, StepResultMessage } from "../messages/index.js";
 import { Admissions } from "./admission.js";
 import { BlockManager } from "./block-manager.js";
 import { ExternalPrefixes } from "./external-prefix.js";
@@ -8,6 +8,7 @@ import { checkConfig, checkFits } from "./limits.js";
 import { type FollowedLoad, followLoad, isGood } from "./load-follower.js";
 import { type SequenceOrder, sequenceOrders } from "./policy.js";
 import { Sequence, type SequenceInput } from "./sequence.js";
+import { type SparseBudgets, SparseSequences } from "./sparse-sequences.js";
 import { StepBatch, startedSequence } from "./step-batch.js";
 import { matchSamples, type StepInFlight } from "./step-result.js";
 import { checkStop } from "./stop-check.js";
@@ -40,6 +41,7 @@ export class Scheduler {
   readonly #connector: KvConnector | null;
   readonly #external: ExternalPrefixes | null;
   readonly #admissions: Admissions;
+  readonly #sparse: SparseSequences | null;
   readonly #sequences = new Map<number, Sequence>();
   #running: Sequence[] = [];
   /** Ended since the last step; the workers forget them with the next one. */
@@ -52,7 +54,11 @@ export class Scheduler {
   #numPreemptions = 0;
 
   /** @throws UcmError UCM_ERR_CONFIG as checkConfig() does. */
-  constructor(config: SchedulerConfig, store: SchedulerStore | null = null) {
+  constructor(
+    config: SchedulerConfig,
+    store: SchedulerStore | null = null,
+    budgets: SparseBudgets | null = null,
+  ) {
     checkConfig(config);
     this.#config = config;
     this.#order = sequenceOrders[config.policy];
@@ -75,6 +81,9 @@ export class Scheduler {
       waiting: this.#waiting,
       external: this.#external,
     });
+    const { blockSize } = config;
+    this.#sparse =
+      budgets === null ? null : new SparseSequences({ budgets, blocks: this.#blocks, blockSize });
   }
 
   /**
@@ -111,7 +120,8 @@ export class Scheduler {
 
   /** Whether schedule() has something to do. */
   hasWork(): boolean {
-    return this.#sequences.size > 0 || (this.#external?.hasLeftovers ?? false);
+    const hasLeftovers = this.#external?.hasLeftovers || this.#sparse?.owesStep;
+    return this.#sequences.size > 0 || (hasLeftovers ?? false);
   }
 
   /** Plans the next step; update() must be given its result before the next call. */
@@ -119,12 +129,13 @@ export class Scheduler {
     if (this.#inFlight !== null) {
       throw internal(`Step ${this.#inFlight.stepId} is still in flight: its blocks are in use.`);
     }
+    this.#sparse?.advance(this.#running);
     const batch = new StepBatch(this.#config.maxNumBatchedTokens);
     this.#scheduleRunning(batch);
     if (batch.preempted.length === 0 || batch.sequences.length === 0) this.#scheduleWaiting(batch);
     if (batch.sequences.length === 0) this.#followLoad(batch);
     const hasStoreWork = this.#connector?.isBusy || this.#connector?.owesStep;
-    if (batch.sequences.length === 0 && !hasStoreWork) {
+    if (batch.sequences.length === 0 && !hasStoreWork && !this.#sparse?.owesStep) {
       throw internal(
         `Nothing can be scheduled: ${this.#running.length} sequences run, ${this.#waiting.size} wait, ` +
           `${this.#blocks.numFree} of ${this.#config.numBlocks} blocks are free.`,
@@ -134,8 +145,9 @@ export class Scheduler {
     for (const [sequence, hashes] of batch.filled) {
       this.#dump(sequence, hashes, { isFilled: false });
     }
-    const work = this.#connector?.takeWork() ?? null;
-    const step = batch.toMessage(++this.#numSteps, this.#finished, work);
+    const store = this.#connector?.takeWork() ?? null;
+    const sparse = this.#sparse?.takeWork() ?? null;
+    const step = batch.toMessage(++this.#numSteps, this.#finished, { store, sparse });
     const { preempted, started, sequences, numTokens, followed } = batch;
     batch.commit();
     this.#finished = [];
@@ -161,6 +173,7 @@ export class Scheduler {
     for (const { seqId } of result.failed) {
       if (!isVain || seqId !== followed.sequence.seqId) this.#fail(seqId);
     }
+    if (result.sparse != null) this.#receiveSparse(result.sparse);
     for (const sequence of sequences) {
       if (sequence.status === "running") this.#blocks.index(sequence);
     }
@@ -172,6 +185,17 @@ export class Scheduler {
       events.push({ seqId, tokenId, logprobs, finish });
     }
     return events;
+  }
+
+  /** Sequences that lost a block were not computed; they are computed again, all of them. */
+  #receiveSparse(news: SparseNews): void {
+    this.#sparse?.receive(news);
+    for (const seqId of news.lost) {
+      const sequence = this.#sequences.get(seqId);
+      if (sequence?.status !== "running") continue;
+      this.#sparse?.lose(sequence);
+      this.#backToWaiting(sequence);
+    }
   }
 
   /** Ends a sequence at any moment and frees its blocks; false when it has ended already. */
@@ -215,6 +239,7 @@ export class Scheduler {
       prefixCacheHits: total.hits,
       prefixCacheHitRate: hitRate,
       externalPrefixCache: this.#connector === null ? null : this.#blocks.externalStats.summary,
+      sparse: this.#sparse?.stats() ?? null,
     };
   }
 
@@ -318,18 +343,24 @@ export class Scheduler {
   /** Preempts a running sequence, or takes back what was loaded for one that still waits. */
   #takeBlocksOf(sequence: Sequence, batch: StepBatch): void {
     if (sequence.status === "running") {
-      this.#release(sequence);
-      sequence.status = "waiting";
-      // What it has computed since may have been stored since.
-      const hasGrown = sequence.numTokens > sequence.numTokensAsked;
-      if (hasGrown) sequence.external = { kind: "unknown" };
-      this.#waiting.add(sequence);
+      this.#backToWaiting(sequence);
       batch.preempt(sequence);
       this.#numPreemptions += 1;
     } else {
       this.#blocks.release(sequence);
+      sequence.numComputedTokens = 0;
     }
+  }
+
+  /** Takes all blocks of a running sequence, which is computed again when its turn comes. */
+  #backToWaiting(sequence: Sequence): void {
+    this.#release(sequence);
+    sequence.status = "waiting";
     sequence.numComputedTokens = 0;
+    // What it has computed since may have been stored since.
+    const hasGrown = sequence.numTokens > sequence.numTokensAsked;
+    if (hasGrown) sequence.external = { kind: "unknown" };
+    this.#waiting.add(sequence);
   }
 
   /** The last in order of those whose blocks can be taken: not of those that load into them. */
@@ -348,6 +379,7 @@ export class Scheduler {
   }
 
   #end(sequence: Sequence): void {
+    this.#sparse?.end(sequence);
     if (sequence.status === "running") this.#release(sequence);
     else this.#waiting.remove(sequence);
     this.#external?.unpinFor(sequence);
@@ -361,6 +393,7 @@ export class Scheduler {
   /** Takes a running sequence out of the batch with all its blocks. */
   #release(sequence: Sequence): void {
     this.#running = this.#running.filter((other) => other !== sequence);
+    this.#sparse?.leave(sequence, "outside");
     this.#blocks.release(sequence);
   }
 }

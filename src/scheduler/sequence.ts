@@ -1,5 +1,6 @@
 import type { StoreTier, WorkerSampling } from "../messages/index.js";
 import type { ExternalPrefixState } from "./external-prefix.js";
+import type { SparseState } from "./sparse-sequences.js";
 
 /**
  * Names of what the full blocks of a sequence hold: two blocks with the same hash hold the same keys
@@ -42,7 +43,10 @@ export class Sequence {
   /** Place in the order of arrival. */
   readonly arrival: number;
   readonly outputTokenIds: number[] = [];
-  /** Block i holds the keys and values of tokens [i * blockSize, (i + 1) * blockSize). */
+  /**
+   * Block i holds the keys and values of tokens [i * blockSize, (i + 1) * blockSize); under sparse
+   * attention the table lacks blocks of the prompt, and others hold what the worker chose.
+   */
   readonly blockTable: number[] = [];
   /** Blocks at the start of the table that the prefix index knows. */
   numIndexedBlocks = 0;
@@ -52,6 +56,7 @@ export class Sequence {
   /** Tokens found in the arena or loaded when it was first scheduled, null before that. */
   numCachedTokens: number | null = null;
   external: ExternalPrefixState = { kind: "unknown" };
+  sparse: SparseState = { kind: "outside" };
   /** Tokens known when the store was last asked. */
   numTokensAsked = 0;
   /** Where the loaded blocks that it holds came from. */

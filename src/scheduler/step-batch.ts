@@ -1,4 +1,10 @@
-import type { ScheduledSequence, StepMessage, StoreTier, StoreWork } from "../messages/index.js";
+import type {
+  ScheduledSequence,
+  SparseWork,
+  StepMessage,
+  StoreTier,
+  StoreWork,
+} from "../messages/index.js";
 import type { FollowedLoad } from "./load-follower.js";
 import type { Sequence } from "./sequence.js";
 import type { StartedSequence } from "./types.js";
@@ -77,7 +83,11 @@ export class StepBatch {
   }
 
   /** The message for the workers, from the sequences' state before this step. */
-  toMessage(stepId: number, finished: readonly number[], store: StoreWork | null): StepMessage {
+  toMessage(
+    stepId: number,
+    finished: readonly number[],
+    work: { store: StoreWork | null; sparse: SparseWork | null },
+  ): StepMessage {
     const scheduled = [...this.#entries].map(([sequence, entry]) => ({
       seqId: sequence.seqId,
       numComputedTokens: sequence.numComputedTokens,
@@ -95,7 +105,7 @@ export class StepBatch {
       scheduled:
         this.#followed === null ? scheduled : [...scheduled, followedEntry(this.#followed)],
       finished: Int32Array.from(finished),
-      store,
+      ...work,
     };
   }
 

@@ -13,7 +13,8 @@ export interface StepInFlight {
 }
 
 /**
- * The sampled token of each sequence of the step that was due for one and still lives.
+ * The sampled token of each sequence of the step that was due for one and still lives, but for those
+ * that the workers left out.
  * @throws UcmError UCM_ERR_WORKER when the reply is not an answer to the step: another step's id, a
  * token missing, doubled, or for a sequence that was not due.
  */
@@ -24,8 +25,11 @@ export function matchSamples(
   if (result.stepId !== step.stepId) {
     throw badReply(`it answered step ${result.stepId} instead of step ${step.stepId}`);
   }
+  const lost = new Set(result.sparse?.lost);
   const due = new Map<number, Sequence>();
-  for (const sequence of step.sequences) if (sequence.isDue) due.set(sequence.seqId, sequence);
+  for (const sequence of step.sequences) {
+    if (sequence.isDue && !lost.has(sequence.seqId)) due.set(sequence.seqId, sequence);
+  }
   const last = step.followed;
   if (last !== null && last.begin + last.numTokens === last.sequence.numTokens) {
     due.set(last.sequence.seqId, last.sequence);

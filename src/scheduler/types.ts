@@ -1,5 +1,6 @@
 import type { LogprobRows, StepMessage, StoreTier } from "../messages/index.js";
 import type { SchedulingPolicy } from "./policy.js";
+import type { SparseStats } from "./sparse-sequences.js";
 import type { SequenceFinish } from "./stop-check.js";
 
 export interface SchedulerConfig {
@@ -60,6 +61,8 @@ export interface SchedulerStats {
   prefixCacheHitRate: number;
   /** The same of the tokens that the arena lacked, in the store; null without one. */
   externalPrefixCache: PrefixCacheSummary | null;
+  /** Null when attention is dense. */
+  sparse: SparseStats | null;
 }
 
 export interface PrefixCacheSummary {

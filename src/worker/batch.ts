@@ -21,10 +21,14 @@ export interface Batch<State> {
   spec: BatchSpec;
 }
 
-/** Lays the scheduled tokens out as consecutive rows, and the block tables as the arena reads them. */
+/**
+ * Lays the scheduled tokens out as consecutive rows, and the block tables as the arena reads them. A
+ * sequence that dropped blocks counts the tokens that it keeps.
+ */
 export function layOutBatch<State>(
   scheduled: readonly ScheduledSequence[],
   find: (step: ScheduledSequence) => WorkerSequence<State>,
+  blockSize: number,
 ): Batch<State> {
   let rows = 0;
   const entries = scheduled.map((step) => {
@@ -37,10 +41,14 @@ export function layOutBatch<State>(
   for (const { sequence, begin, end, firstRow } of entries) {
     tokenIds.set(sequence.tokenIds.subarray(begin, end), firstRow);
   }
-  return { entries, rows, tokenIds, spec: batchSpec(entries, rows) };
+  return { entries, rows, tokenIds, spec: batchSpec(entries, rows, blockSize) };
 }
 
-function batchSpec<State>(entries: readonly BatchEntry<State>[], rows: number): BatchSpec {
+function batchSpec<State>(
+  entries: readonly BatchEntry<State>[],
+  rows: number,
+  blockSize: number,
+): BatchSpec {
   const numBlocks = entries.reduce((sum, { sequence }) => sum + sequence.blockIds.length, 0);
   const spec = {
     queryStart: new Int32Array(entries.length + 1),
@@ -51,7 +59,7 @@ function batchSpec<State>(entries: readonly BatchEntry<State>[], rows: number): 
   let block = 0;
   for (const [i, { sequence, end, firstRow }] of entries.entries()) {
     spec.queryStart[i] = firstRow;
-    spec.contextLens[i] = end;
+    spec.contextLens[i] = end - sequence.numDroppedBlocks * blockSize;
     spec.blockStart[i] = block;
     spec.blockIds.set(sequence.blockIds, block);
     block += sequence.blockIds.length;

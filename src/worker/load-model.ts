@@ -20,6 +20,7 @@ import {
   weightFormat,
 } from "../model/index.js";
 import type { Communicator, KvArena, NativeAddon } from "../native/index.js";
+import { representationKind } from "../sparse/index.js";
 
 /** A model, or a rank's part of it, ready to run: weights in sessions, KV arena allocated. */
 export interface LoadedModel {
@@ -116,6 +117,14 @@ function createArena(config: ModelConfig, worker: WorkerConfig, native: NativeAd
     headDim: config.headDim,
     dtype: worker.kvDtype,
     rope: ropeSpec(config),
+    ...(worker.sparse === null
+      ? {}
+      : {
+          representation: {
+            kind: representationKind(worker.sparse),
+            tokens: worker.sparse.representationTokens,
+          },
+        }),
   });
 }
 

@@ -16,8 +16,10 @@ import {
 import { type Communicator, loadNative } from "../native/index.js";
 import { loadModel } from "./load-model.js";
 import { createModelRunner, type ModelRunner } from "./model-runner.js";
+import { createSparseRunner } from "./open-sparse.js";
 import { type OpenedStore, openStore } from "./open-store.js";
 import { createSampler } from "./sampler.js";
+import type { SparseRunner } from "./sparse-runner.js";
 import { startReports } from "./store-report.js";
 import { StoreRunner } from "./store-runner.js";
 
@@ -32,6 +34,10 @@ let comm: Communicator | null = null;
 let runner: ModelRunner | null = null;
 let store: StoreRunner | null = null;
 let stopReports: () => void = () => undefined;
+let sparse: SparseRunner | null = null;
+/** A step is in flight; it may be when the worker is told to end, and then nobody reads its result. */
+let isStepping = false;
+let isEnding = false;
 
 /** Called with the masks of the step under way, when it awaits some. */
 let takeMasks: (masks: TokenMask[]) => void = () => undefined;
@@ -69,12 +75,13 @@ async function load({ version, config }: LoadMessage): Promise<void> {
   });
   native.keepFreedMemory(true);
   const sampler = createSampler(native, { vocabSize: model.config.vocabSize, seed: config.seed });
-  runner = createModelRunner(model, sampler, config.blockSize, comm);
   let opened: OpenedStore | null = null;
   if (config.store !== null) {
     opened = await openStore(config.store, config, model, native);
     store = new StoreRunner(opened);
+    sparse = createSparseRunner(config, model, native, { blocks: opened, runner: store });
   }
+  runner = createModelRunner(model, sampler, config.blockSize, { comm, sparse });
   send({
     type: "ready",
     version: PROTOCOL_VERSION,
@@ -100,19 +107,24 @@ async function step(message: StepMessage): Promise<void> {
     throw new UcmError("UCM_ERR_INTERNAL", "A step came before the model was loaded.");
   const { step: compute } = runner;
   const masks = message.awaitsMasks ? nextMasks() : null;
-  if (store === null) {
-    send(await compute(message, masks));
-    return;
-  }
-  send(await store.run(message, (part, beforeLayer) => compute(part, masks, beforeLayer)));
-  store.dump();
+  isStepping = true;
+  runner.begin(message);
+  const result =
+    store === null
+      ? compute(message, masks)
+      : store.run(message, (part, beforeLayer) => compute(part, masks, beforeLayer));
+  send(await result);
+  store?.dump();
+  isStepping = false;
 }
 
 /** Blocks that wait to be written are, as far as a few seconds go. */
 async function end(): Promise<void> {
+  isEnding = true;
   stopReports();
   const open = store;
   store = null;
+  sparse?.end({ isStepping });
   await open?.close();
   process.exit(0);
 }
@@ -123,6 +135,7 @@ async function handle(message: ToWorker): Promise<void> {
   try {
     await (message.type === "load" ? load(message) : step(message));
   } catch (thrown) {
+    if (isEnding) return;
     const error = toUcmError(thrown);
     send({ type: "failed", error: error.toJSON() });
     // A message that was written for the user says all; only a fault of ours needs its stack.

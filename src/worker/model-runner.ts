@@ -13,10 +13,15 @@ import type { LoadedModel } from "./load-model.js";
 import { createRowScorer } from "./row-scorer.js";
 import type { Sampler, SamplerState } from "./sampler.js";
 import { createSequenceTable } from "./sequence-table.js";
+import type { SparseRunner } from "./sparse-runner.js";
 import type { BeforeLayer } from "./store-runner.js";
+
+type AttendFunction = (layer: number, qkv: Float32Array, attended: Float32Array) => void;
 
 /** Runs steps on a loaded model, one at a time. */
 export interface ModelRunner {
+  /** Does what a step asks of sparse attention, before its store work and step(). */
+  begin(message: StepMessage): void;
   /**
    * `masks` of the sampling, which may come while the step computes; `beforeLayer` is called before
    * the attention of each layer.
@@ -28,25 +33,33 @@ export interface ModelRunner {
   ): Promise<StepResultMessage>;
 }
 
+/** What a step is computed with beside the model. */
+export interface StepPartners {
+  /**
+   * Joins the ranks: all compute the same rows, rank 0 samples and tells the others, whose results
+   * name no tokens. Null for one rank that nobody watches.
+   */
+  comm?: Communicator | null;
+  sparse?: SparseRunner | null;
+}
+
+const noneLost: ReadonlySet<number> = new Set();
+
 /** Broadcast in the place of a token where none could be chosen. */
 const NO_TOKEN = -1;
 
 /** What ranks without logits say of a sequence that rank 0 failed; rank 0's reply has the reason. */
 const failedElsewhere = new UcmError("UCM_ERR_INTERNAL", "Rank 0 could not choose a token.");
 
-/**
- * `comm` joins the ranks: all compute the same rows, rank 0 samples and tells the others, whose results
- * name no tokens. Null for one rank that nobody watches.
- */
 export function createModelRunner(
   model: LoadedModel,
   sampler: Sampler,
   blockSize: number,
-  comm: Communicator | null = null,
+  { comm = null, sparse = null }: StepPartners = {},
 ): ModelRunner {
   const { hasLogits } = model;
   const table = createSequenceTable(blockSize, (sequence) => sampler.createState(sequence));
-  const forward = createForward(model, comm);
+  const forward = createForward(model, { comm, sparse });
   const scoreRows = createRowScorer(model);
 
   async function scorePrompt(entry: BatchEntry<SamplerState>, hidden: Float32Array) {
@@ -93,11 +106,14 @@ export function createModelRunner(
   }
 
   return {
+    begin: (message) => sparse?.begin(message, table.get),
     async step(message, masks = null, beforeLayer = null) {
       const started = performance.now();
       table.forget(message.finished);
       for (const sequence of message.newSequences) table.add(sequence);
-      const batch = layOutBatch(message.scheduled, (step) => table.schedule(step));
+      const lost = sparse?.settle(message.scheduled, comm) ?? noneLost;
+      const scheduled = message.scheduled.filter(({ seqId }) => !lost.has(seqId));
+      const batch = layOutBatch(scheduled, table.schedule, blockSize);
       const promptLogprobs: PromptLogprobs[] = [];
       let outcome: Pick<StepResultMessage, "sampled" | "failed"> = { sampled: [], failed: [] };
       if (batch.rows > 0) {
@@ -108,14 +124,20 @@ export function createModelRunner(
         }
         outcome = await sampleDue(batch, hidden, (await masks) ?? []);
       }
-      const durationMs = performance.now() - started;
-      return { type: "stepResult", stepId: message.stepId, ...outcome, promptLogprobs, durationMs };
+      return {
+        type: "stepResult",
+        stepId: message.stepId,
+        ...outcome,
+        promptLogprobs,
+        durationMs: performance.now() - started,
+        sparse: sparse?.takeNews() ?? null,
+      };
     },
   };
 }
 
 /** Runs all layers over a batch; the result, fp32 [rows, hiddenSize], is good until the next call. */
-function createForward(model: LoadedModel, comm: Communicator | null) {
+function createForward(model: LoadedModel, { comm, sparse }: StepPartners) {
   const { hiddenSize } = model.config;
   let hiddenAll = new Float32Array(0);
   return async (
@@ -126,12 +148,14 @@ function createForward(model: LoadedModel, comm: Communicator | null) {
     if (hiddenAll.length < length) hiddenAll = new Float32Array(length);
     const hidden = hiddenAll.subarray(0, length);
     model.embed(batch.tokenIds, hidden);
-    model.arena.beginStep(batch.spec);
-    const attend = attendWith(model, comm);
+    const members = sparse?.describe(batch.entries);
+    model.arena.beginStep(members === undefined ? batch.spec : { ...batch.spec, sparse: members });
+    const attend = timed(attendWith(model, comm ?? null));
     await model.dense.forward(hidden, batch.rows, (layer, qkv, attended) => {
       beforeLayer?.(layer);
       attend(layer, qkv, attended);
     });
+    if (members !== undefined) sparse!.finishStep({ ...batch, micros: attend.micros() });
     return hidden;
   };
 }
@@ -147,8 +171,22 @@ function masksById(masks: readonly TokenMask[]): (seqId: number) => Int32Array |
   };
 }
 
+/** The same function, and the microseconds spent in it. */
+function timed(attend: AttendFunction): AttendFunction & { micros(): number } {
+  let ms = 0;
+  const measured: AttendFunction = (layer, qkv, attended) => {
+    const started = performance.now();
+    attend(layer, qkv, attended);
+    ms += performance.now() - started;
+  };
+  return Object.assign(measured, { micros: () => Math.round(ms * 1000) });
+}
+
 /** The native attention of `model` as the dense part calls it. */
-function attendWith({ arena, local, headNorms }: LoadedModel, comm: Communicator | null) {
+function attendWith(
+  { arena, local, headNorms }: LoadedModel,
+  comm: Communicator | null,
+): AttendFunction {
   const queryWidth = local.numQueryHeads * local.headDim;
   const kvWidth = local.numKvHeads * local.headDim;
   const stride = queryWidth + 2 * kvWidth;

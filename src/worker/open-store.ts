@@ -6,18 +6,27 @@ import type {
   StoreTier,
   WorkerConfig,
 } from "../messages/index.js";
-import { blockPresence, blockStatus, type NativeAddon, type StoreSpec } from "../native/index.js";
+import {
+  blockPresence,
+  blockStatus,
+  type KvStore,
+  type NativeAddon,
+  type StoreSpec,
+} from "../native/index.js";
+import { encodeKeys } from "./block-keys.js";
 import type { LoadedModel } from "./load-model.js";
 import { openPlugin } from "./plugin-store.js";
 import { storeNamespace } from "./store-namespace.js";
 import { reportOf } from "./store-report.js";
 import type { BlockStore } from "./store-runner.js";
 
-const KEY_BYTES = 32;
 /** What is under way when the worker is told to end has so long. */
 const CLOSE_MS = 4_000;
 
+/** A worker's store, and the native one behind it. */
 export interface OpenedStore extends BlockStore {
+  /** Left out by a plug-in. */
+  readonly native?: KvStore;
   /** What it counts; null when it does not tell. Not after close. */
   report(): StoreReport | null;
 }
@@ -52,6 +61,7 @@ export async function openStore(
   });
   return {
     numLayers,
+    native: opened,
     async lookup(keys) {
       const found = await opened.lookup(encodeKeys(keys));
       return Array.from(found, tierOf);
@@ -102,14 +112,6 @@ function filesSpec(store: StoreConfig): NonNullable<StoreSpec["files"]> {
     readOnly: !store.canDump,
     transferTimeoutMs: store.timeoutMs,
   };
-}
-
-function encodeKeys(keys: readonly string[]): Uint8Array {
-  const bytes = Buffer.from(keys.join(""), "hex");
-  if (bytes.length !== keys.length * KEY_BYTES) {
-    throw new UcmError("UCM_ERR_INTERNAL", "A block hash is not 64 hexadecimal digits.");
-  }
-  return bytes;
 }
 
 function tierOf(presence: number): StoreTier | null {

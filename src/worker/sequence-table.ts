@@ -10,6 +10,8 @@ export interface WorkerSequence<State> {
   tokenIds: Int32Array;
   length: number;
   blockIds: number[];
+  /** Blocks that the table lacks of the sequence's tokens, under sparse attention. */
+  numDroppedBlocks: number;
   /** Prompt positions whose log-probabilities were sent; a preempted prompt is not scored twice. */
   promptScored: number;
   readonly state: State;
@@ -18,6 +20,7 @@ export interface WorkerSequence<State> {
 export interface SequenceTable<State> {
   readonly size: number;
   add(sequence: NewSequence): void;
+  get(seqId: number): WorkerSequence<State>;
   /** Applies block table changes and checks the step against what is known of the sequence. */
   schedule(step: ScheduledSequence): WorkerSequence<State>;
   append(sequence: WorkerSequence<State>, tokenId: number): void;
@@ -33,6 +36,11 @@ export function createSequenceTable<State>(
   createState: (sequence: NewSequence) => State,
 ): SequenceTable<State> {
   const sequences = new Map<number, WorkerSequence<State>>();
+  const get = (seqId: number) => {
+    const sequence = sequences.get(seqId);
+    if (sequence === undefined) throw brokenStep(seqId, "is not known");
+    return sequence;
+  };
   return {
     get size() {
       return sequences.size;
@@ -49,21 +57,26 @@ export function createSequenceTable<State>(
         tokenIds,
         length: promptTokenIds.length,
         blockIds: [],
+        numDroppedBlocks: 0,
         promptScored: 0,
         state: createState(sequence),
       });
     },
+    get,
     schedule(step) {
-      const sequence = sequences.get(step.seqId);
-      if (sequence === undefined) throw brokenStep(step.seqId, "is scheduled but unknown");
-      if (step.resetBlockTable) sequence.blockIds = [];
+      const sequence = get(step.seqId);
+      if (step.resetBlockTable) {
+        sequence.blockIds = [];
+        sequence.numDroppedBlocks = 0;
+      }
       sequence.blockIds.push(...step.newBlockIds);
       const end = step.numComputedTokens + step.numTokens;
       if (step.numTokens < 1 || end > sequence.length) {
         throw brokenStep(step.seqId, `is scheduled to token ${end} of ${sequence.length}`);
       }
-      if (sequence.blockIds.length * blockSize < end) {
-        throw brokenStep(step.seqId, `has ${sequence.blockIds.length} blocks for ${end} tokens`);
+      const numBlocks = sequence.blockIds.length + sequence.numDroppedBlocks;
+      if (numBlocks * blockSize < end) {
+        throw brokenStep(step.seqId, `has ${numBlocks} blocks for ${end} tokens`);
       }
       return sequence;
     },

@@ -4,6 +4,7 @@ import { basename } from "node:path";
 import type { WorkerConfig } from "../messages/index.js";
 import { type ModelConfig, weightsDigest } from "../model/index.js";
 import { runtimeVersion } from "../onnx/index.js";
+import { representationKind } from "../sparse/index.js";
 
 /** Raised when a block's bytes mean something else, or are computed in another order. */
 const BLOCK_VERSION = 1;
@@ -57,6 +58,12 @@ export function storeNamespace(
     isa,
     onnxRuntime: runtimeVersion,
     cpu: cpuFeatures(),
+    ...(worker.sparse === null
+      ? {}
+      : {
+          representation: representationKind(worker.sparse),
+          representationTokens: worker.sparse.representationTokens,
+        }),
   };
   const about = {
     model: basename(worker.modelPath),

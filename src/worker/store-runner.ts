@@ -67,6 +67,7 @@ export class StoreRunner {
   readonly #loads = new Map<number, LoadUnderWay>();
   /** The keys that each pin holds. */
   readonly #pins = new Map<number, Promise<string[]>>();
+  readonly #dumping = new Set<Promise<void>>();
   #isClosed = false;
   #numPending = 0;
   #numComputed = 0;
@@ -86,7 +87,7 @@ export class StoreRunner {
   ): Promise<StepResultMessage> {
     const dumps = message.store?.dumps ?? [];
     // Before anything writes to these blocks.
-    for (const dump of dumps) if (dump.isFilled) void this.#dump(dump);
+    for (const dump of dumps) if (dump.isFilled) this.#startDump(dump);
     for (const lookup of message.store?.lookups ?? []) void this.#track(this.#lookUp(lookup));
     for (const load of message.store?.loads ?? []) this.#startLoad(load);
     for (const pin of message.store?.pins ?? []) this.#pin(pin);
@@ -109,8 +110,13 @@ export class StoreRunner {
    * To be called once its result is on its way, before the next step, which may write to the blocks.
    */
   dump(): void {
-    for (const dump of this.#dumps) void this.#dump(dump);
+    for (const dump of this.#dumps) this.#startDump(dump);
     this.#dumps = [];
+  }
+
+  /** Resolves when the dumps that are under way have ended. */
+  async settleDumps(): Promise<void> {
+    await Promise.all(this.#dumping);
   }
 
   async close(): Promise<void> {
@@ -171,6 +177,11 @@ export class StoreRunner {
     const load: LoadUnderWay = { progress, settled, startedMs, waitedMs: 0, wholeMs: null };
     this.#loads.set(taskId, load);
     load.settled = this.#track(run());
+  }
+
+  #startDump(task: StoreDump): void {
+    const dump = this.#dump(task).finally(() => this.#dumping.delete(dump));
+    this.#dumping.add(dump);
   }
 
   async #dump({ keys, blockIds }: StoreDump): Promise<void> {

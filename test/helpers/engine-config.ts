@@ -1,5 +1,5 @@
 import type { EngineConfig } from "../../src/config/engine-config.js";
-import type { StoreConfig } from "../../src/messages/index.js";
+import type { SparseConfig, StoreConfig } from "../../src/messages/index.js";
 
 /** A store in memory that loads whatever it finds; tests change what they are about. */
 export const testStoreConfig: StoreConfig = {
@@ -49,6 +49,7 @@ export function testEngineConfig(model: Partial<EngineConfig["model"]>): EngineC
       blockHashSeed: null,
     },
     store: null,
+    sparse: null,
     scheduler: {
       maxNumSeqs: 8,
       maxNumBatchedTokens: 512,
@@ -60,3 +61,16 @@ export function testEngineConfig(model: Partial<EngineConfig["model"]>): EngineC
     parallel: { tensorParallelSize: 1, threads: 2, cores: [], workerTimeoutMs: 60_000 },
   };
 }
+
+/** ESA in every prompt of four blocks or more. */
+export const testSparseConfig: SparseConfig = {
+  method: "ESA",
+  window: { init: 1, local: 2, minBlocks: 4, ratio: 0.3 },
+  score: "cuboid",
+  representationTokens: 16,
+  groupReduce: "max",
+  stride: 5,
+  driftCosine: 0,
+  recallEvery: 8,
+  waitMs: 1000,
+};

@@ -12,6 +12,7 @@ import { createSampler, type Sampler } from "../../src/worker/sampler.js";
 
 /** A worker's model and step loop inside the test process. */
 export interface TestRunner {
+  config: WorkerConfig;
   model: LoadedModel;
   runner: ModelRunner;
   /** Raw logits of every sampled position since the last call, in the order they were sampled. */
@@ -45,6 +46,7 @@ export async function loadRunner(
     rankSpinMicros: 0,
     seed: 0,
     store: null,
+    sparse: null,
     ...overrides,
   };
   const native = loadNative();
@@ -59,6 +61,7 @@ export async function loadRunner(
     },
   };
   return {
+    config,
     model,
     runner: createModelRunner(model, recording, config.blockSize),
     takeLogits() {
@@ -85,7 +88,7 @@ export interface DrivenSequence {
  * one decode token of every unfinished sequence. Returns what was sampled, by sequence id.
  */
 export async function generateTogether(
-  { runner }: Pick<TestRunner, "runner">,
+  { runner }: { runner: Pick<ModelRunner, "step"> },
   sequences: readonly DrivenSequence[],
   count: number,
 ): Promise<Map<number, SampledToken[]>> {

@@ -13,7 +13,7 @@ function createArena(): KvArena {
 }
 
 /** A store with a folder, as a server has it open. */
-export interface OpenStore {
+export interface OpenedStore {
   store: KvStore;
   arena: KvArena;
   namespace: string;
@@ -27,7 +27,7 @@ export async function openStore(
   backends: string[],
   name: string,
   count: number,
-): Promise<OpenStore> {
+): Promise<OpenedStore> {
   const arena = createArena();
   const namespace = digest(name);
   const store = native.createStore({

@@ -15,11 +15,11 @@ import { afterEach, describe, expect, it } from "vitest";
 import { blockStatus } from "../../src/native/index.js";
 import { makeTempFolder } from "../helpers/temp-folder.js";
 import { isRunning, runUcm, startUcm, until } from "../helpers/ucm-command.js";
-import { blockPath, keyBytes, type OpenStore, openStore } from "./cache-folder.js";
+import { blockPath, keyBytes, type OpenedStore, openStore } from "./cache-folder.js";
 
-const opened: OpenStore[] = [];
+const opened: OpenedStore[] = [];
 
-async function open(backends: string[], name: string, count: number): Promise<OpenStore> {
+async function open(backends: string[], name: string, count: number): Promise<OpenedStore> {
   const store = await openStore(backends, name, count);
   opened.push(store);
   return store;

@@ -5,10 +5,11 @@ import { launchWorkers } from "../../src/launcher/index.js";
 import {
   defaultSamplingParams,
   type SamplingParams,
+  type SparseConfig,
   type StoreConfig,
 } from "../../src/messages/index.js";
 import { makeFolder, tinyConfig } from "../helpers/checkpoint.js";
-import { testEngineConfig, testStoreConfig } from "../helpers/engine-config.js";
+import { testEngineConfig, testSparseConfig, testStoreConfig } from "../helpers/engine-config.js";
 
 export const BLOCK = 16;
 
@@ -22,6 +23,8 @@ export interface ServerChanges {
   tensorParallelSize?: number;
   /** Null is a server without a store. */
   store: Partial<StoreConfig> | null;
+  /** Left out for dense attention. */
+  sparse?: Partial<SparseConfig>;
 }
 
 /** An engine and its worker processes. */
@@ -34,6 +37,7 @@ export interface LabServer {
 /** Starts an engine over workers of its own, with random weights. */
 export async function startServer({
   store,
+  sparse,
   tensorParallelSize = 1,
   ...changes
 }: ServerChanges): Promise<LabServer> {
@@ -54,6 +58,7 @@ export async function startServer({
     scheduler: { ...base.scheduler, maxNumSeqs: 16, ...changes.scheduler },
     parallel: { ...base.parallel, tensorParallelSize },
     store: store === null ? null : { ...testStoreConfig, ...store },
+    sparse: sparse === undefined ? null : { ...testSparseConfig, ...sparse },
   };
   const workers = await launchWorkers(config, { workerEntry: builtWorker });
   const engine = new Engine({ config, executor: workers.executor, tokenizer: null });

@@ -11,6 +11,7 @@ const start: EngineStats = {
   prefixCacheQueries: 0,
   prefixCacheHits: 0,
   externalPrefixCache: null,
+  sparse: null,
   prefixCacheHitRate: 0,
   promptTokens: 100,
   promptTokensBySource: { computed: 100, cached: 0, loaded: 0 },

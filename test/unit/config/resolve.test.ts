@@ -173,7 +173,7 @@ describe("resolveEngineConfig", () => {
     expect(failure({ gpuMemoryUtilization: 1e-9 }).code).toBe("UCM_ERR_MEMORY");
   });
 
-  it("computes dense attention and says so when more was asked for", () => {
+  it("takes a store and sparse attention, and says so", () => {
     const config = resolve({
       kvTransferConfig: {
         kv_connector: "UCMConnector",
@@ -182,8 +182,35 @@ describe("resolveEngineConfig", () => {
       },
     });
     expect(config.store).toMatchObject({ kind: "dram", memoryBytes: 5368709120 });
-    expect(logged()).toContain("sparse attention (ESA) is not done by this version");
     expect(logged()).toContain("KV cache store UcmDram: 5.00 GiB of memory");
+    expect(config.sparse).toMatchObject({ method: "ESA", stride: 5 });
+    expect(logged()).toContain(
+      "Sparse attention ESA: prompts of 4 blocks or more keep their first 1 and last 2 blocks and 0.3 of the others",
+    );
+  });
+
+  it("gives sparse attention a memory store of its own, and room in every block", () => {
+    const sparse = (extra: Record<string, unknown>, role?: string) =>
+      resolve({
+        numGpuBlocksOverride: 128,
+        kvTransferConfig: {
+          ...(role === undefined ? {} : { kv_connector: "UCMConnector", kv_role: role }),
+          kv_connector_extra_config: extra,
+        },
+      });
+    const dense = resolve({ numGpuBlocksOverride: 128 });
+    for (const role of [undefined, "kv_both"]) {
+      const config = sparse({ ucm_sparse_config: { ESA: { score: "minmax" } } }, role);
+      expect(config.store).toMatchObject({ kind: "dram", canLoad: true, canDump: true });
+      expect(config.store!.memoryBytes).toBeLessThanOrEqual(5368709120);
+      // Of 16 tokens, two vectors beside their 16 keys and 16 values.
+      expect(config.cache.kvBytes / dense.cache.kvBytes).toBeCloseTo(34 / 32);
+    }
+    const mean = sparse({ ucm_sparse_config: { ESA: { score: "mean" } } });
+    expect(mean.cache.kvBytes / dense.cache.kvBytes).toBeCloseTo(33 / 32);
+    expect(() => sparse({ ucm_sparse_method: "ESA" }, "kv_consumer")).toThrow(
+      "sparse attention (ESA) needs kv_role 'kv_both', got 'kv_consumer'",
+    );
   });
 
   it("gives workers disjoint cores and even shares of the memory", () => {

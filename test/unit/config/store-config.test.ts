@@ -55,7 +55,6 @@ describe("the stores of UCM's documents", () => {
       loadFailurePolicy: "recompute",
       loadDecision: "auto",
     });
-    expect(logged()).toContain("sparse attention (ESA) is not done by this version");
   });
 
   it("takes UcmNfsStore with nothing but a folder", () => {
@@ -173,7 +172,6 @@ load_decision: auto
       memoryBytes: 2 ** 30,
       loadDecision: "auto",
     });
-    expect(logged()).toContain("sparse attention (ESA)");
     writeFileSync(path, "- 1\n- 2\n");
     expect(failure(transfer(extra)).message).toContain("holds no mapping");
     writeFileSync(path, "a: [1\n");
@@ -188,6 +186,10 @@ describe("mistakes", () => {
     [flat("UcmDrm", {}), "'UcmDrm' is not known; did you mean 'UcmDram'?"],
     [flat("UcmMooncakeStore", {}), "UcmMooncakeStore is a store of its own network protocol"],
     [transfer({}), "no storage connector: give ucm_connector_name"],
+    [
+      transfer({ ucm_connector_config: {}, ucm_sparse_method: "ESA" }),
+      "no storage connector: give ucm_connector_name",
+    ],
     [transfer({ ucm_conector_name: "UcmDram" }), "did you mean 'ucm_connector_name'?"],
     [flat("UcmDram", { max_cach_size: 1 }), "did you mean 'max_cache_size'?"],
     [flat("UcmDram", { storage_backends: "/tmp" }), "unknown key 'storage_backends'"],

@@ -42,6 +42,7 @@ export function makeConfig(
       ...changes.cache,
     },
     store: null,
+    sparse: null,
     scheduler: {
       maxNumSeqs: 8,
       maxNumBatchedTokens: 16,

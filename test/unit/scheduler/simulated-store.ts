@@ -8,7 +8,13 @@ import type {
   StoreWork,
 } from "../../../src/messages/index.js";
 import type { RandomInt } from "./random-workload.js";
-import type { SimulatedWorker, Slot } from "./simulated-worker.js";
+import type { Slot } from "./simulated-worker.js";
+
+/** The arena that blocks are copied from and to. */
+interface Arena {
+  readBlock(blockId: number): (Slot | undefined)[];
+  writeBlock(blockId: number, slots: readonly (Slot | undefined)[]): void;
+}
 
 interface Pending<Task> {
   task: Task;
@@ -22,7 +28,7 @@ interface Pending<Task> {
  */
 export class SimulatedStore {
   readonly #random: RandomInt;
-  readonly #worker: SimulatedWorker;
+  readonly #worker: Arena;
   readonly #blocks = new Map<string, (Slot | undefined)[]>();
   #lookups: Pending<StoreLookup>[] = [];
   #loads: Pending<StoreLoad>[] = [];
@@ -31,7 +37,7 @@ export class SimulatedStore {
   #news: StoreNews = { found: [], loaded: [], notStored: [] };
   readonly seen = { found: 0, loaded: 0, failed: 0, pinned: 0 };
 
-  constructor(random: RandomInt, worker: SimulatedWorker) {
+  constructor(random: RandomInt, worker: Arena) {
     this.#random = random;
     this.#worker = worker;
   }

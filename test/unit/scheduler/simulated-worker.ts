@@ -238,11 +238,11 @@ export class SimulatedWorker {
 }
 
 /** One step of FNV-1a. */
-function mix(hash: number, value: number): number {
+export function mix(hash: number, value: number): number {
   return Math.imul(hash ^ value, 0x01000193) >>> 0;
 }
 
-function hashText(text: string): number {
+export function hashText(text: string): number {
   return [...Buffer.from(text)].reduce(mix, 0x811c9dc5);
 }
 

@@ -37,6 +37,7 @@ const config: EngineConfig = {
     blockHashSeed: null,
   },
   store: null,
+  sparse: null,
   scheduler: {
     maxNumSeqs: 64,
     maxNumBatchedTokens: 2048,

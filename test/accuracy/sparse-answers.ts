@@ -1,0 +1,133 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { loadTokenizer } from "../../src/tokenizer/index.js";
+import { AnswerBench, type Selector } from "./answer-bench.js";
+import { buryFacts } from "./buried-facts.js";
+
+const MODEL = new URL("../../models/ucm-demo", import.meta.url).pathname;
+
+export const ratios = [0.3, 0.2, 0.1, 0.05] as const;
+
+/** One answer: to `facts` buried facts in about `tokens` tokens; ratio 1 is dense. */
+export interface AnswerRecord {
+  tokens: number;
+  facts: number;
+  selector: string;
+  ratio: number;
+  isRight: boolean;
+  recalls: number[];
+}
+
+const common = { score: "representation", groupReduce: "max", stride: 5, driftCosine: 0 } as const;
+
+/** Every score, as it is by default; mean as UCM has it, over the mean of a group's queries. */
+export const selectors: readonly Selector[] = [
+  { ...common, name: "cuboid", representation: "cuboid" },
+  { ...common, name: "oracle", representation: "cuboid", score: "oracle" },
+  { ...common, name: "random", representation: "cuboid", score: "random" },
+  { ...common, name: "minmax", representation: "minmax" },
+  { ...common, name: "mean", representation: "mean", groupReduce: "mean" },
+];
+
+export interface AnswerOptions {
+  books: readonly string[];
+  selectors: readonly Selector[];
+  /** Prompts [first, end) of each length and number of facts; the same number is the same prompt. */
+  first: number;
+  end: number;
+  lengths: readonly number[];
+  threads: number;
+  onRecord(record: AnswerRecord): void;
+}
+
+/** Asks the demo model for buried facts, one of one and one of eight, half of them as chats. */
+export async function answerPrompts(options: AnswerOptions): Promise<void> {
+  const { lengths, threads } = options;
+  const text = readFileSync(join(MODEL, "generation_config.json"), "utf8");
+  const { eos_token_id: eos } = JSON.parse(text) as { eos_token_id: number[] };
+  const kinds = new Set(options.selectors.map(({ representation }) => representation));
+  for (const [i, representation] of [...kinds].entries()) {
+    const own = options.selectors.filter((other) => other.representation === representation);
+    const maxTokens = Math.max(...lengths);
+    const bench = await AnswerBench.open(MODEL, { selectors: own, maxTokens, eos, threads });
+    for (const tokens of lengths) {
+      for (const facts of [1, 8]) {
+        await answerCell(
+          bench,
+          { ...options, selectors: own, reportsDense: i === 0 },
+          tokens,
+          facts,
+        );
+      }
+    }
+    await bench.dispose();
+  }
+}
+
+async function answerCell(
+  bench: AnswerBench,
+  options: AnswerOptions & { reportsDense: boolean },
+  tokens: number,
+  facts: number,
+): Promise<void> {
+  const tokenizer = await loadTokenizer(MODEL);
+  for (let i = options.first; i < options.end; i++) {
+    const chat = i % 2 === 1;
+    const countTokens = (text: string) => tokenizer.encode(text).length;
+    const seed = 7_000_000 + tokens * 1000 + facts * 500 + i;
+    const { prompt, answer } = buryFacts({
+      ...{ books: options.books, tokens: tokens - 40, facts, chat, seed, countTokens },
+    });
+    const message = [{ role: "user", content: prompt }];
+    const text = chat
+      ? tokenizer.applyChatTemplate(message, { addGenerationPrompt: true })
+      : prompt;
+    const isRight = (tokenIds: number[]) => tokenizer.decode(tokenIds).trim() === answer;
+    const dense = await bench.answerDensely(tokenizer.encode(text));
+    const record = { tokens, facts };
+    if (options.reportsDense) {
+      const it = { selector: "dense", ratio: 1, isRight: isRight(dense), recalls: [] };
+      options.onRecord({ ...record, ...it });
+    }
+    for (const selector of options.selectors) {
+      for (const ratio of ratios) {
+        const { tokenIds, recalls } = await bench.answerSparsely(selector, ratio);
+        const it = { selector: selector.name, ratio, isRight: isRight(tokenIds), recalls };
+        options.onRecord({ ...record, ...it });
+      }
+    }
+  }
+}
+
+/** Of the records of one cell: answers right, answers, mean share of attention mass that was kept. */
+export function sumUp(records: readonly AnswerRecord[]) {
+  const recalls = records.flatMap((record) => record.recalls);
+  return {
+    right: records.filter(({ isRight }) => isRight).length,
+    count: records.length,
+    recall: recalls.reduce((sum, recall) => sum + recall, 0) / recalls.length,
+  };
+}
+
+/** Markdown: a row per selector and ratio, a column per length and number of facts. */
+export function tableOf(records: readonly AnswerRecord[]): string {
+  const unique = <T>(values: T[]): T[] => [...new Set(values)];
+  const columns = unique(records.map(({ tokens, facts }) => `${tokens}/${facts}`));
+  const rows = unique(records.map(({ selector, ratio }) => `${selector} ${ratio}`));
+  const cell = (row: string, column: string) => {
+    const own = records.filter(
+      ({ selector, ratio, tokens, facts }) =>
+        `${selector} ${ratio}` === row && `${tokens}/${facts}` === column,
+    );
+    if (own.length === 0) return "";
+    const { right, count, recall } = sumUp(own);
+    const percent = ((100 * right) / count).toFixed(1);
+    return Number.isNaN(recall) ? percent : `${percent} (${recall.toFixed(2)})`;
+  };
+  const heads = columns.map((column) => column.replace("/", " tokens, facts: "));
+  return [
+    `| selector, ratio | ${heads.join(" | ")} |`,
+    `| --- |${" --- |".repeat(columns.length)}`,
+    ...rows.map((row) => `| ${row} | ${columns.map((column) => cell(row, column)).join(" | ")} |`),
+  ].join("\n");
+}
