@@ -129,9 +129,10 @@ export class AnswerBench {
     const enter: SparseWork = { ...noWork(), enter: [{ seqId, slots }] };
     const output: number[] = [];
     const recalls: number[] = [];
+    let isReady = false;
     for (let step = 0; step < ANSWER_TOKENS_MAX; step++) {
       const isFirst = step === 0;
-      if (step === 2) await untilReady(sparse, seqId);
+      if (step === 2 && !isReady) await untilReady(sparse, seqId);
       const message = {
         type: "step" as const,
         stepId: step,
@@ -152,6 +153,7 @@ export class AnswerBench {
       };
       runner.begin(message);
       const result = await runner.step(message);
+      isReady ||= result.sparse?.ready.includes(seqId) ?? false;
       recalls.push(...(result.sparse?.recalls ?? []));
       const token = result.sampled[0];
       if (token === undefined) throw new Error(`no token: ${JSON.stringify(result)}`);
@@ -165,7 +167,7 @@ export class AnswerBench {
   }
 
   async dispose(): Promise<void> {
-    for (const { sparse } of this.#lanes.values()) sparse.dispose();
+    for (const { sparse } of this.#lanes.values()) sparse.end({ isStepping: false });
     await this.#store.close();
     await this.#test.dispose();
   }
