@@ -59,6 +59,8 @@ export class LayeredWorker {
   readonly #arena: (Slot | undefined)[][];
   #inFlight: StepMessage | null = null;
   #lost = new Set<number>();
+  /** Sequences that compute behind a load that was not good: what they write is to be used by nobody. */
+  #vain = new Set<number>();
   #loseAll = false;
   readonly seen = { entered: 0, fresh: 0, reselected: 0, sparseSteps: 0, refused: 0, lost: 0 };
 
@@ -119,10 +121,15 @@ export class LayeredWorker {
     for (const scheduled of step.scheduled) this.#extend(scheduled);
   }
 
-  finish(): StepResultMessage {
+  /** `isLoaded` says which loads are over and good; what is computed behind another one is garbage. */
+  finish(isLoaded: (taskId: number) => boolean): StepResultMessage {
     const { stepId, scheduled } = this.#inFlight!;
     const computed = scheduled.filter(({ seqId }) => !this.#lost.has(seqId));
-    for (const { seqId, numTokens } of computed) this.#write(seqId, numTokens);
+    this.#vain = new Set();
+    for (const { seqId, numTokens, awaitsLoad } of computed) {
+      if (awaitsLoad !== undefined && !isLoaded(awaitsLoad)) this.#vain.add(seqId);
+      this.#write(seqId, numTokens);
+    }
     const sampled = computed
       .filter(({ seqId }) => {
         const { numComputed, tokenIds } = this.#sequences.get(seqId)!;
@@ -220,7 +227,9 @@ export class LayeredWorker {
     const isFull =
       this.#place(sequence, numComputedTokens + numTokens - 1).block < blockTable.length;
     assert(isFull, `${seqId}: enough blocks`);
-    if (resetBlockTable) this.#readBack(seqId, sequence, numComputedTokens);
+    if (resetBlockTable && scheduled.awaitsLoad === undefined) {
+      this.#readBack(seqId, sequence, numComputedTokens);
+    }
     if (member === null) return;
     assert(numTokens === 1, `${seqId} decodes`);
     member.decodes += 1;
@@ -238,7 +247,8 @@ export class LayeredWorker {
       const position = sequence.numComputed++;
       if (isSparse) sequence.contents[position] = mix(sequence.contents[position]!, 0x5ba5);
       const tokenId = sequence.tokenIds[position]!;
-      const slot = { seqId, position, tokenId, content: sequence.contents[position]! };
+      const content = this.#vain.has(seqId) ? -1 : sequence.contents[position]!;
+      const slot = { seqId, position, tokenId, content };
       const { block, offset } = this.#place(sequence, position);
       const at = sequence.blockTable[block]! * this.#shape.blockSize + offset;
       for (const layer of this.#arena) layer[at] = slot;
@@ -247,6 +257,7 @@ export class LayeredWorker {
 
   #sample(seqId: number): number {
     const sequence = this.#sequences.get(seqId)!;
+    if (this.#vain.has(seqId)) return 0;
     this.#readBack(seqId, sequence, sequence.numComputed);
     if (sequence.member?.slots != null) this.seen.sparseSteps += 1;
     const tokenId = nextToken(sequence.tokenIds, this.#shape.vocabSize);

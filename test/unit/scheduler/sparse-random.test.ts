@@ -81,7 +81,9 @@ class Trial {
       this.worker.begin(step);
       this.#store.begin(step.store ?? null);
       this.#disturb();
-      const result = this.#failSome(this.worker.finish());
+      this.#store.advance();
+      const isLoaded = (taskId: number) => this.#store.hasLoaded(taskId);
+      const result = this.#failSome(this.worker.finish(isLoaded));
       const store = this.#store.finish(new Set(result.failed.map(({ seqId }) => seqId)));
       this.#check(this.#scheduler.update({ ...result, store }));
       this.#scheduler.takeLoadFailures();
