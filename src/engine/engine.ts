@@ -4,12 +4,7 @@ import { toUcmError, UcmError } from "../errors/index.js";
 import { GrammarService, grammarVocabulary } from "../grammar/index.js";
 import { BlockHasher, Connector } from "../kvcache/index.js";
 import { log } from "../log/index.js";
-import type {
-  SamplingParams,
-  SparseNews,
-  StepMessage,
-  StepResultMessage,
-} from "../messages/index.js";
+import type { SamplingParams, StepMessage, StepResultMessage } from "../messages/index.js";
 import type { EngineObserver, PromptTokensBySource, StoreSnapshot } from "../metrics/index.js";
 import {
   type LoadFailure,
@@ -17,15 +12,13 @@ import {
   type SchedulerStats,
   type SchedulerStore,
   type SequenceEvent,
-  type SparseBudgets,
   type StartedSequence,
 } from "../scheduler/index.js";
-import { sparseBudget } from "../sparse/index.js";
 import type { Tokenizer } from "../tokenizer/types.js";
 import { LiveRequest } from "./live-request.js";
 import { Pause, type PauseMode } from "./pause.js";
 import { RequestMeter } from "./request-meter.js";
-import { type SparseReport, SparseTotals } from "./sparse-report.js";
+import { type SparseReport, SparseTotals, sparseBudgets } from "./sparse-report.js";
 import { StepObserver } from "./step-observer.js";
 import { StoreReports } from "./store-reports.js";
 import type { Executor, GenerateOutput, GenerateRequest, RecoveringExecutor } from "./types.js";
@@ -316,7 +309,9 @@ export class Engine {
     // The workers were lost as they answered: their answer is nobody's any more.
     if (this.#failure !== null) return;
     const events = this.#scheduler.update(result);
-    if (result.sparse != null) this.#receiveSparse(result.sparse);
+    if (result.sparse != null) {
+      this.#sparse?.receive(result.sparse, (seqId) => this.#owners.get(seqId)?.requestId);
+    }
     this.#noteStarts(this.#scheduler.takeLateStarts(), scheduledMs);
     this.#handleLoadFailures(this.#scheduler.takeLoadFailures());
     this.#deliver(events, result);
@@ -342,22 +337,6 @@ export class Engine {
       end: numComputedTokens + numTokens,
     }));
     return this.#grammars?.masks(due) ?? null;
-  }
-
-  /** Says which requests go on with dense attention, as their blocks could not be kept or read. */
-  #receiveSparse(news: SparseNews): void {
-    this.#sparse?.receive(news);
-    const tell = (seqIds: readonly number[], what: string) => {
-      for (const seqId of seqIds) {
-        const requestId = this.#owners.get(seqId)?.requestId;
-        if (requestId !== undefined) log.warning(`Request ${requestId}: ${what}`);
-      }
-    };
-    tell(news.refused, "the KV cache store has no room for its blocks; its attention stays dense.");
-    tell(
-      news.lost,
-      "blocks that left the KV cache could not be read back from the store; it is computed again, with dense attention.",
-    );
   }
 
   /** Says what became of requests whose blocks could not be loaded, in vLLM's words. */
@@ -497,11 +476,6 @@ function schedulerStore({ cache, store }: EngineConfig): SchedulerStore | null {
   const { blockSize, kvBytes, numBlocks, enablePrefixCaching } = cache;
   const connector = new Connector(store, { blockSize, bytesPerBlock: kvBytes / numBlocks });
   return { connector, sharesArena: enablePrefixCaching };
-}
-
-/** What the scheduler keeps of prompts, null when attention is dense. */
-function sparseBudgets({ sparse, cache: { blockSize } }: EngineConfig): SparseBudgets | null {
-  return sparse === null ? null : (promptTokens) => sparseBudget(sparse, promptTokens, blockSize);
 }
 
 /** One line for a request of whose prompt something was found. */

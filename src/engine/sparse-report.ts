@@ -1,6 +1,8 @@
 import type { EngineConfig } from "../config/engine-config.js";
+import { log } from "../log/index.js";
 import type { SparseCounts, SparseNews } from "../messages/index.js";
-import type { SparseStats } from "../scheduler/index.js";
+import type { SparseBudgets, SparseStats } from "../scheduler/index.js";
+import { sparseBudget } from "../sparse/index.js";
 
 /** What sparse attention came to since the start, for stats and metrics. */
 export interface SparseReport extends SparseStats {
@@ -40,7 +42,20 @@ export class SparseTotals {
     this.#bytesPerBlock = kvBytes / numBlocks;
   }
 
-  receive({ recalls, counts }: SparseNews): void {
+  /** Takes what workers tell, and says which requests go on with dense attention. */
+  receive(news: SparseNews, requestIdOf: (seqId: number) => string | undefined): void {
+    const { recalls, counts } = news;
+    const tell = (seqIds: readonly number[], what: string) => {
+      for (const seqId of seqIds) {
+        const requestId = requestIdOf(seqId);
+        if (requestId !== undefined) log.warning(`Request ${requestId}: ${what}`);
+      }
+    };
+    tell(news.refused, "the KV cache store has no room for its blocks; its attention stays dense.");
+    tell(
+      news.lost,
+      "blocks that left the KV cache could not be read back from the store; it is computed again, with dense attention.",
+    );
     this.#counts = counts;
     for (const recall of recalls) {
       this.#samples += 1;
@@ -72,4 +87,12 @@ export class SparseTotals {
     });
     return bin / BINS;
   }
+}
+
+/** What the scheduler keeps of prompts, null when attention is dense. */
+export function sparseBudgets({
+  sparse,
+  cache: { blockSize },
+}: EngineConfig): SparseBudgets | null {
+  return sparse === null ? null : (promptTokens) => sparseBudget(sparse, promptTokens, blockSize);
 }
