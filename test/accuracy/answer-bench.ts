@@ -98,7 +98,7 @@ export class AnswerBench {
         ...{ recallEvery: 1, waitMs: WAIT_MS },
       },
     });
-    const opened = openStore(store, test.config, test.model, loadNative());
+    const opened = await openStore(store, test.config, test.model, loadNative());
     const bench = new AnswerBench(test, opened, eos, maxBlocks);
     for (const selector of selectors) bench.#addLane(selector);
     return bench;
@@ -186,7 +186,7 @@ export class AnswerBench {
     const native = loadNative();
     const attention = native.createSparseAttention(
       this.#test.model.arena,
-      this.#store.native,
+      this.#store.native!,
       spec,
     );
     const sparse = new SparseRunner(attention, {
