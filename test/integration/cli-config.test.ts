@@ -41,9 +41,7 @@ it("prints JSON of all flags, and finds the configuration of the folder", async 
   });
   expect(entries.port).toEqual({ value: 8000, source: "default" });
   expect(entries).not.toHaveProperty("json");
-  expect(stderr).toBe(
-    "warning: --data-parallel-size has no effect: this version starts one worker.",
-  );
+  expect(stderr).toMatch(/^warning: --data-parallel-size has no effect: [^\n]+\.$/);
 });
 
 it("is refused what serve would refuse", async () => {
