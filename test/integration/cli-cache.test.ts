@@ -55,6 +55,10 @@ function spoil(path: string): void {
   writeFileSync(path, bytes);
 }
 
+/** A server that starts cleans up once; what comes after that is left to the test. */
+const cleanedBy = (folder: string) =>
+  until("the first cleaning", () => existsSync(join(folder, "ucm-v1/collected")), 30_000);
+
 const quarantineOf = (folder: string) => readdirSync(join(folder, "ucm-v1/quarantine"));
 
 describe("ucm cache ls", () => {
@@ -103,6 +107,7 @@ describe("ucm cache stat", () => {
     const { store, keys } = await open([folder], "counted", 4);
     await store.lookup(keyBytes(keys[0]!, keys[1]!, "00".repeat(32)));
     await store.pin(keyBytes(keys[0]!));
+    await cleanedBy(folder);
     const dead = join(folder, "ucm-v1/servers/0badcafe-7-11111111");
     mkdirSync(dead);
     utimesSync(dead, 1, 1);
@@ -183,6 +188,7 @@ describe("ucm cache gc", () => {
     const folder = makeTempFolder();
     const { store, namespace, keys } = await open([folder], "full", 6);
     await store.pin(keyBytes(keys[0]!));
+    await cleanedBy(folder);
     const path = (i: number) => blockPath(folder, namespace, keys[i]!);
     for (const i of keys.keys()) utimesSync(path(i), 1_000_000 + i, 1_000_000 + i);
     const shard = join(folder, "ucm-v1/blocks", namespace, keys[0]!.slice(0, 2));
