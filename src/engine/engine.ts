@@ -206,6 +206,7 @@ export class Engine {
     await this.#loop;
     await this.#recovery;
     await this.#loop;
+    await this.#grammars?.end();
   }
 
   /** Refuses new requests and aborts those in progress; resolves when no step is in flight. */
@@ -213,6 +214,7 @@ export class Engine {
     this.#isClosed = true;
     for (const live of [...this.#live.keys()]) this.#abort(live);
     await this.#loop;
+    await this.#grammars?.end();
   }
 
   #register(live: LiveRequest, signal: AbortSignal | undefined): void {

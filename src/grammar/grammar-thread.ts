@@ -29,10 +29,11 @@ export class GrammarThread {
   constructor(vocabulary: GrammarVocabulary, entry: URL) {
     // Node calls the way in which the library is loaded experimental, at every start.
     this.#worker = new Worker(entry, { workerData: vocabulary, execArgv: ["--no-warnings"] });
-    this.#worker.unref();
     this.#worker.on("message", (message: FromGrammarThread) => this.#receive(message));
     this.#worker.on("error", (error) => this.#fail(error));
     this.#worker.on("exit", () => this.#fail(new Error("the grammar thread has ended")));
+    // Listening for messages takes a reference, so this comes after it.
+    this.#worker.unref();
   }
 
   get isAlive(): boolean {

@@ -1,3 +1,4 @@
+import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { UcmError } from "../../../src/errors/index.js";
 import { GrammarService, grammarVocabulary } from "../../../src/grammar/index.js";
@@ -221,6 +222,24 @@ const refused: [string, GrammarSpec, string][] = [
   ["a bad pattern inside", json({ type: "string", pattern: "[" }), "Regex parsing error"],
   ["a tag of no kind", { kind: "structural_tag", tag: '{"format": 5}' }, "Invalid structural tag"],
 ];
+
+describe("the threads", () => {
+  it("do not keep the process alive", async () => {
+    const host = new URL("grammar-thread.js", builtGrammarThread).href;
+    const program = `
+      const { GrammarThread } = await import(${JSON.stringify(host)});
+      const tokens = ["a", "b", ""];
+      const vocabulary = { tokens, vocabSize: 3, stopTokenIds: [2] };
+      const thread = new GrammarThread(vocabulary, new URL(${JSON.stringify(builtGrammarThread.href)}));
+      const hold = setInterval(() => {}, 1000);
+      await thread.compile({ key: "k", spec: { kind: "choice", choices: ["ab"] } });
+      clearInterval(hold);
+      console.log("compiled");`;
+    const args = ["--input-type=module", "--eval", program];
+    const { stdout, timedOut } = await execa("node", args, { timeout: 30_000, reject: false });
+    expect({ stdout, timedOut }).toEqual({ stdout: "compiled", timedOut: false });
+  });
+});
 
 describe("bad grammars", () => {
   it.each(refused)("%s", async (_, spec, message) => {
