@@ -129,6 +129,13 @@ Status Step::CheckSparse(const ArenaShape& shape, const BatchView& batch) {
                 ", expected one row behind its sparse slots, which end at " +
                 std::to_string(slots_end));
         }
+        const auto table = block_ids_.begin() + sequence.first_block + sparse.first_slot;
+        if (!std::equal(sparse.slot_blocks, sparse.slot_blocks + sparse.slots, table)) {
+            return Status::InvalidArgument(
+                "beginStep: the blocks of sequence " + std::to_string(sparse.sequence) +
+                " from its place " + std::to_string(sparse.first_slot) +
+                " on are not its sparse slots");
+        }
         sequence.sparse = &sparse;
     }
     return Status::Ok();

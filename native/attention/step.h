@@ -25,11 +25,12 @@ struct SparseRow {
     /** In the batch. */
     int64_t sequence = 0;
     /**
-     * Blocks [first_slot, first_slot + slots) of its table are pieces of their own at each layer:
-     * [layer][slots], in order of position.
+     * Blocks [first_slot, first_slot + slots) of its table, which must be `slot_blocks`, are
+     * pieces of their own at each layer: [layer][slots], in order of position.
      */
     int64_t first_slot = 0;
     int64_t slots = 0;
+    const int32_t* slot_blocks = nullptr;
     const uint8_t* const* pieces = nullptr;
     /** Where the row leaves what it asked: its prepared queries, [layer][query head][head_dim]. */
     float* queries = nullptr;

@@ -19,6 +19,7 @@ SparseRow Sequence::RowOf(int64_t index) {
     return {.sequence = index,
             .first_slot = prompt->budget().init,
             .slots = entered ? slots.slots() : 0,
+            .slot_blocks = slot_blocks.data(),
             .pieces = table.data(),
             .queries = seen.queries.data(),
             .maxima = seen.maxima.data(),

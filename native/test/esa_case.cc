@@ -166,17 +166,28 @@ void EsaCase::Watch(Actor& actor) {
     actor.watched = true;
 }
 
-void EsaCase::Enter(Actor& actor, std::vector<int32_t> slots) {
-    const Status status = sparse->Enter(actor.id, slots);
-    UCM_CHECK_MESSAGE(status.ok(), status.message());
-    actor.entered = true;
-    actor.slots = std::move(slots);
+void EsaCase::Enter(Actor& actor, const std::vector<int32_t>& slots) {
     const auto first = actor.blocks.begin() + actor.budget.init;
     std::vector<int32_t> kept(actor.blocks.begin(), first);
-    for (int32_t i = 0; i < actor.budget.candidates; ++i) {
-        const bool stays = std::binary_search(actor.slots.begin(), actor.slots.end(), i);
-        (stays ? kept : free_blocks).push_back(first[i]);
+    std::vector<int32_t> slot_blocks;
+    for (const int32_t slot : slots) {
+        if (slot >= 0) {
+            slot_blocks.push_back(first[slot]);
+            continue;
+        }
+        slot_blocks.push_back(free_blocks.back());
+        free_blocks.pop_back();
     }
+    const Status status = sparse->Enter(actor.id, slot_blocks);
+    UCM_CHECK_MESSAGE(status.ok(), status.message());
+    actor.entered = true;
+    for (int64_t i = 0; i < actor.budget.candidates; ++i) {
+        if (std::count(slot_blocks.begin(), slot_blocks.end(), first[i]) > 0) continue;
+        std::memset(arena->Piece(first[i], 0), kPoison,
+                    static_cast<std::size_t>(arena->bytes_per_block()));
+        free_blocks.push_back(first[i]);
+    }
+    kept.insert(kept.end(), slot_blocks.begin(), slot_blocks.end());
     kept.insert(kept.end(), first + actor.budget.candidates, actor.blocks.end());
     actor.blocks = std::move(kept);
 }

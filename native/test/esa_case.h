@@ -88,8 +88,6 @@ struct Actor {
     int64_t prompt = 0;
     std::vector<int32_t> blocks = {};
     std::vector<BlockKey> keys = {};
-    /** After it entered: rising candidates. */
-    std::vector<int32_t> slots = {};
     bool entered = false;
     bool watched = false;
 };
@@ -106,7 +104,8 @@ class EsaCase {
     void FeedPrompt(Actor& actor, int64_t chunk = 1 << 20);
     void Store(const Actor& actor);
     void Watch(Actor& actor);
-    void Enter(Actor& actor, std::vector<int32_t> slots);
+    /** Slots in the blocks of some candidates, or of nobody where it is -1. */
+    void Enter(Actor& actor, const std::vector<int32_t>& slots);
     /** Gives its blocks back. */
     void End(Actor& actor);
     /** Decodes one token of each; outputs [actor][layer][query heads * head_dim]. */

@@ -59,6 +59,8 @@ const keys = Uint8Array.from(
 const blocks = Int32Array.from({ length: 15 }, (_, i) => 2 * i + 3);
 const candidateBlocks = blocks.subarray(1, 1 + budget.candidates);
 
+const slotBlocks = (slots: number[]) => Int32Array.from(slots, (slot) => candidateBlocks[slot]!);
+
 interface Sparse {
   attention: SparseAttention;
   slots: number[];
@@ -79,7 +81,7 @@ function step(
       ? blocks
       : Int32Array.of(
           blocks[0]!,
-          ...kept.slots.map((slot) => candidateBlocks[slot]!),
+          ...slotBlocks(kept.slots),
           ...blocks.subarray(1 + budget.candidates),
         );
   arena.beginStep({
@@ -152,7 +154,7 @@ describe("sparse attention", () => {
     const { arena, attention } = await setUp({ stride: 1 }, budget.candidates);
     expect(step(arena, 195, 196, attention)).toEqual(step(dense, 195, 196));
     attention.finishStep();
-    attention.enter(seqId, Int32Array.from(range(budget.candidates)));
+    attention.enter(seqId, candidateBlocks);
     const kept = { attention, slots: range(budget.candidates) };
     for (const token of range(20, 196)) {
       expect([...attention.settle(Int32Array.of(seqId))]).toEqual([]);
@@ -166,10 +168,9 @@ describe("sparse attention", () => {
     step(arena, 195, 196, attention);
     attention.finishStep();
     const kept = { attention, slots: [2, 3, 8] };
-    attention.enter(seqId, Int32Array.from(kept.slots));
+    attention.enter(seqId, slotBlocks(kept.slots));
     for (const token of range(12, 196)) {
       expect([...attention.settle(Int32Array.of(seqId))]).toEqual([]);
-      // A dense arena that has the chosen blocks alone, in order, at their own rotation.
       for (const layer of [0, 1]) {
         const chosen = [...attention.selection(seqId, layer)];
         expect(chosen).toEqual(chosen.toSorted((a, b) => a - b));
@@ -181,7 +182,11 @@ describe("sparse attention", () => {
     expect(attention.selection(seqId, 0)).not.toEqual(attention.selection(seqId, 1));
     const stats = attention.stats();
     expect(stats.selections).toBeGreaterThan(5);
-    expect(stats.loadedPieces).toBe(store.stats().memory!.loadedPieces);
+    expect(stats.loadedPieces).toBeGreaterThan(0);
+    // The last selection is still on its way.
+    await expect
+      .poll(() => attention.stats().loadedPieces - store.stats().memory!.loadedPieces)
+      .toBe(0);
     expect(stats).toMatchObject({ lostSequences: 0, sequences: 1 });
     attention.leave(Int32Array.of(seqId, 99));
     expect(attention.stats()).toMatchObject({ sequences: 0, representationBytes: 0 });
@@ -192,7 +197,7 @@ describe("sparse attention", () => {
     step(arena, 195, 196, attention);
     attention.finishStep();
     const kept = { attention, slots: [0, 1, 2] };
-    attention.enter(seqId, Int32Array.from(kept.slots));
+    attention.enter(seqId, slotBlocks(kept.slots));
     await store.forget(keys);
     step(arena, 196, 197, undefined, kept);
     attention.finishStep();
@@ -209,7 +214,7 @@ describe("sparse attention", () => {
     step(arena, 195, 196, attention);
     attention.finishStep();
     const kept = { attention, slots: [0, 1, 2] };
-    attention.enter(seqId, Int32Array.from(kept.slots));
+    attention.enter(seqId, slotBlocks(kept.slots));
     attention.settle(Int32Array.of(seqId));
     step(arena, 196, 197, undefined, kept);
     attention.finishStep();
