@@ -26,7 +26,7 @@ const keys: SparseKeys<EsaSettings> = {
   min_blocks: integerKey(4, 1),
   sparse_ratio: shareKey(0.3, "above 0"),
   retrieval_stride: integerKey(5, 1),
-  score: choiceKey("cuboid", ["mean", "minmax", "cuboid", "random", "oracle"]),
+  score: choiceKey("minmax", ["mean", "minmax", "cuboid", "random", "oracle"]),
   representation_tokens: choiceKey(0, [0, 16, 32, 128]),
   group_reduce: choiceKey("max", ["max", "mean"]),
   drift_cosine: shareKey(0, 0),

@@ -14,12 +14,19 @@ writeFileSync(prompt, text.repeat(12));
 let numBackends = 0;
 const newBackend = () => join(folder, `kv-${++numBackends}`);
 
-/** The user's document: kv_block_size as it is there, folders of our own. */
+/**
+ * The user's document: kv_block_size as it is there, folders of our own, and ESA, at a ratio that leaves
+ * attention dense.
+ */
 const flat = (extra: Record<string, unknown>) => ({
   kv_connector: "UnifiedCacheConnectorV1",
   kv_connector_module_path: "unifiedcache.integration.vllm.uc_connector",
   kv_role: "kv_both",
-  kv_connector_extra_config: { ...extra, ucm_sparse_method: "ESA" },
+  kv_connector_extra_config: {
+    ...extra,
+    ucm_sparse_method: "ESA",
+    ucm_sparse_config: { ESA: { sparse_ratio: 1 } },
+  },
 });
 
 const nfs = (backend: string) =>
@@ -151,4 +158,30 @@ describe("ucm serve with a KV cache store", () => {
       await child;
     }
   });
+});
+
+it("accelerates UCM's document as it is written, and says how", async () => {
+  const long = join(folder, "long.txt");
+  writeFileSync(long, text.repeat(60));
+  const document = {
+    kv_connector: "UnifiedCacheConnectorV1",
+    kv_connector_module_path: "unifiedcache.integration.vllm.uc_connector",
+    kv_role: "kv_both",
+    kv_connector_extra_config: {
+      ucm_connector_name: "UcmDram",
+      ucm_connector_config: { max_cache_size: 5368709120, kv_block_size: 262144 },
+      ucm_sparse_method: "ESA",
+    },
+  };
+  const result = await runUcm(
+    [
+      ...["offline", "--prompt-file", long, "--temperature", "0", "--ignore-eos"],
+      ...["--max-tokens", "40", "--kv-transfer-config", JSON.stringify(document)],
+    ],
+    { PYTHONHASHSEED: "123456" },
+  );
+  expect(result.exitCode).toBe(0);
+  expect(result.stderr).toMatch(/ESA +1 sequence, blocks kept \d+ of \d+ \(3\d %\)/);
+  expect(result.stderr).toMatch(/Attention +[\d.]+ ms per decode step, dense-equivalent [\d.]+ ms/);
+  expect(result.stderr).toMatch(/Retrieval +\d+ selections/);
 });
