@@ -224,13 +224,14 @@ UCM_TEST(store_killed_writers_leave_nothing_wrong) {
         UCM_CHECK(pipe(ready) == 0);
         const pid_t child = fork();
         if (child == 0) WriteUntilKilled(folder.path(), static_cast<uint64_t>(kill_number), ready[1]);
+        // A child that ends before it is ready must end the read.
+        close(ready[1]);
         char byte = 0;
         UCM_CHECK(read(ready[0], &byte, 1) == 1);
         std::this_thread::sleep_for(std::chrono::microseconds(random.Integer(0, 30'000)));
         UCM_CHECK(kill(child, SIGKILL) == 0);
         UCM_CHECK(waitpid(child, nullptr, 0) == child);
         close(ready[0]);
-        close(ready[1]);
         const auto store = OpenFiles(SmallOptions(folder.path()));
         const std::vector<BlockStatus> statuses = LoadAll(*store, KeysFrom(0, 110));
         whole += CountOf(statuses, BlockStatus::kOk);
