@@ -30,6 +30,7 @@ esa::SparseOptions ReadOptions(const Reader& reader, const Napi::Object& spec) {
         reader.OneOf<esa::GroupReduce>(spec.Get("groupReduce"), "groupReduce",
                      {{"max", esa::GroupReduce::kMax}, {"mean", esa::GroupReduce::kMean}});
     options.stride = integer("stride", 1, kMaxInt32);
+    options.next_share = reader.Number(spec.Get("nextShare"), "nextShare");
     options.drift_cosine = reader.Number(spec.Get("driftCosine"), "driftCosine");
     options.recall_every = integer("recallEvery", 0, kMaxInt32);
     options.wait = std::chrono::milliseconds(integer("waitMs", 0, kMaxMs));

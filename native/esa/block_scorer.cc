@@ -52,6 +52,14 @@ void BlockScorer::Vote(const Prompt& prompt, int64_t layer, const Observation& s
     }
     // A comparison with NaN is no order.
     for (float& vote : scratch.votes) vote = std::isnan(vote) ? -1.0f : vote;
+    if (options_.score == Score::kRepresentation) CarryToNext(&scratch.votes);
+}
+
+void BlockScorer::CarryToNext(std::vector<float>* votes) const {
+    const auto share = static_cast<float>(options_.next_share);
+    for (std::size_t block = votes->size(); block-- > 1;) {
+        (*votes)[block] = std::max((*votes)[block], share * (*votes)[block - 1]);
+    }
 }
 
 void BlockScorer::VoteAtRandom(const Prompt& prompt, int64_t layer, uint64_t number,

@@ -51,6 +51,11 @@ class BlockScorer {
   private:
     void VoteOfHead(const Prompt& prompt, int64_t layer, int64_t kv_head, const Observation& seen,
                     std::span<const int32_t> kept, Scratch& scratch) const;
+    /**
+     * Who reads on needs the block after the one that was read: the votes are of a query that is one
+     * step or more behind those that will attend.
+     */
+    void CarryToNext(std::vector<float>* votes) const;
     void VoteAtRandom(const Prompt& prompt, int64_t layer, uint64_t number, Scratch& scratch) const;
     /** The query, in the form whose product with a description is its score. */
     void TransformQuery(const float* query, float* out) const;

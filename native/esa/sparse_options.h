@@ -13,6 +13,7 @@ struct SparseOptions {
     Score score = Score::kRepresentation;
     GroupReduce group_reduce = GroupReduce::kMax;
     int64_t stride = 5;
+    double next_share = 0.0;
     double drift_cosine = 0.0;
     int64_t recall_every = 0;
     std::chrono::milliseconds wait{1000};

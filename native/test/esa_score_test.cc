@@ -252,6 +252,18 @@ UCM_TEST(esa_votes_match_their_definition) {
                                 std::abs(scratch.votes[c] - expected[c]) < 1e-5 * expected[c],
                                 kernels->name);
                         }
+                        esa::SparseOptions reading_on = options;
+                        reading_on.next_share = 0.7;
+                        const esa::BlockScorer carrier(shape, reading_on, *kernels);
+                        carrier.Vote(prompt, layer, seen, {}, 0, scratch);
+                        for (std::size_t c = 0; c < expected.size(); ++c) {
+                            const double before = c > 0 ? 0.7 * expected[c - 1] : 0.0;
+                            const double carried = std::max(expected[c], before);
+                            UCM_CHECK_MESSAGE(
+                                std::abs(scratch.votes[c] - carried) < 1e-5 * carried,
+                                kernels->name);
+                        }
+                        scorer.Vote(prompt, layer, seen, {}, 0, scratch);
                         std::vector<int32_t> chosen;
                         scorer.Choose(prompt, layer, seen, {}, 0, scratch, &chosen);
                         UCM_CHECK(chosen.size() == 3 &&

@@ -22,6 +22,8 @@ export interface SparseConfig {
   groupReduce: "max" | "mean";
   /** Decode steps between two selections. */
   stride: number;
+  /** Share of a block's vote that the block after it has at least. */
+  nextShare: number;
   /** Mean cosine of queries below which the next selection is made early; 0 never. */
   driftCosine: number;
   /** One in so many steps has its recall measured; 0 never. */

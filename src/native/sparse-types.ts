@@ -24,6 +24,8 @@ export interface SparseSpec {
   groupReduce: "max" | "mean";
   /** Decode steps between two selections, 1 or more. */
   stride: number;
+  /** Share of a block's vote that the block after it has at least, 0 to 1: text is read on. */
+  nextShare: number;
   /**
    * Mean cosine, over layers and heads, of a step's queries with those of the selection in use, below
    * which the next selection is made early; 0 never does.

@@ -15,6 +15,7 @@ interface EsaSettings {
   /** 0 is the most that the block size allows. */
   representation_tokens: (typeof representationTokens)[number] | 0;
   group_reduce: SparseConfig["groupReduce"];
+  next_share: number;
   drift_cosine: number;
   recall_every: number;
   wait_ms: number;
@@ -29,6 +30,7 @@ const keys: SparseKeys<EsaSettings> = {
   score: choiceKey("minmax", ["mean", "minmax", "cuboid", "random", "oracle"]),
   representation_tokens: choiceKey(0, [0, 16, 32, 128]),
   group_reduce: choiceKey("max", ["max", "mean"]),
+  next_share: shareKey(0.7, 0),
   drift_cosine: shareKey(0, 0),
   recall_every: integerKey(64, 0),
   wait_ms: integerKey(1000, 0, 600_000),
@@ -60,6 +62,7 @@ export const esa = defineMethod<EsaSettings>({
       representationTokens: tokens,
       groupReduce: settings.group_reduce,
       stride: settings.retrieval_stride,
+      nextShare: settings.next_share,
       driftCosine: settings.drift_cosine,
       recallEvery: settings.recall_every,
       waitMs: settings.wait_ms,

@@ -27,10 +27,10 @@ export function createSparseRunner(
 }
 
 function sparseSpec(config: SparseConfig, seed: number): SparseSpec {
-  const { score, groupReduce, stride, driftCosine, recallEvery, waitMs } = config;
+  const { score, groupReduce, stride, nextShare, driftCosine, recallEvery, waitMs } = config;
   const isMeasurement = score === "random" || score === "oracle";
   return {
     score: isMeasurement ? score : "representation",
-    ...{ groupReduce, stride, driftCosine, recallEvery, waitMs, seed },
+    ...{ groupReduce, stride, nextShare, driftCosine, recallEvery, waitMs, seed },
   };
 }

@@ -27,6 +27,7 @@ export interface Selector {
   score: SparseSpec["score"];
   groupReduce: SparseSpec["groupReduce"];
   stride: number;
+  nextShare: number;
   driftCosine: number;
 }
 
@@ -94,7 +95,13 @@ export class AnswerBench {
       store,
       sparse: {
         ...{ method: "ESA", window: { ...WINDOW, ratio: 0.3 }, score: representation },
-        ...{ representationTokens: BLOCK_SIZE, groupReduce: "max", stride: 5, driftCosine: 0 },
+        ...{
+          representationTokens: BLOCK_SIZE,
+          groupReduce: "max",
+          stride: 5,
+          nextShare: 0,
+          driftCosine: 0,
+        },
         ...{ recallEvery: 1, waitMs: WAIT_MS },
       },
     });
@@ -173,11 +180,12 @@ export class AnswerBench {
   }
 
   #addLane(selector: Selector): void {
-    const { score, groupReduce, stride, driftCosine } = selector;
+    const { score, groupReduce, stride, nextShare, driftCosine } = selector;
     const spec = {
       score,
       groupReduce,
       stride,
+      nextShare,
       driftCosine,
       recallEvery: 1,
       waitMs: WAIT_MS,

@@ -18,15 +18,26 @@ export interface AnswerRecord {
   recalls: number[];
 }
 
-const common = { score: "representation", groupReduce: "max", stride: 5, driftCosine: 0 } as const;
+const common = {
+  score: "representation",
+  groupReduce: "max",
+  stride: 5,
+  nextShare: 0.7,
+  driftCosine: 0,
+} as const;
 
-/** Every score, as it is by default; mean as UCM has it, over the mean of a group's queries. */
+/** Every score with the default settings, and mean as UCM has it: of the mean of a group's queries. */
 export const selectors: readonly Selector[] = [
-  { ...common, name: "cuboid", representation: "cuboid" },
-  { ...common, name: "oracle", representation: "cuboid", score: "oracle" },
-  { ...common, name: "random", representation: "cuboid", score: "random" },
   { ...common, name: "minmax", representation: "minmax" },
-  { ...common, name: "mean", representation: "mean", groupReduce: "mean" },
+  { ...common, name: "oracle", representation: "minmax", score: "oracle" },
+  { ...common, name: "random", representation: "minmax", score: "random" },
+  { ...common, name: "cuboid", representation: "cuboid" },
+  { ...common, name: "cuboid, next 0", representation: "cuboid", nextShare: 0 },
+  { ...common, name: "mean", representation: "mean" },
+  {
+    ...common,
+    ...{ name: "mean as UCM", representation: "mean", groupReduce: "mean", nextShare: 0 },
+  },
 ];
 
 export interface AnswerOptions {

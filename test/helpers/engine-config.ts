@@ -66,10 +66,11 @@ export function testEngineConfig(model: Partial<EngineConfig["model"]>): EngineC
 export const testSparseConfig: SparseConfig = {
   method: "ESA",
   window: { init: 1, local: 2, minBlocks: 4, ratio: 0.3 },
-  score: "cuboid",
+  score: "minmax",
   representationTokens: 16,
   groupReduce: "max",
   stride: 5,
+  nextShare: 0.7,
   driftCosine: 0,
   recallEvery: 8,
   waitMs: 1000,

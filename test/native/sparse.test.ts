@@ -28,6 +28,7 @@ const spec: SparseSpec = {
   score: "representation",
   groupReduce: "max",
   stride: 2,
+  nextShare: 0.7,
   driftCosine: 0,
   recallEvery: 0,
   waitMs: 10_000,
