@@ -16,8 +16,14 @@ export function randomPrompt(length) {
   return Array.from({ length }, () => Math.floor(Math.random() * qwen25Half.vocab_size));
 }
 
-/** An engine over a worker process with random weights of Qwen2.5-0.5B's shape, on flags of `ucm`. */
-export async function startEngine(args, { wrap = (executor) => executor } = {}) {
+/**
+ * An engine over a worker process with random weights of Qwen2.5-0.5B's shape, on flags of `ucm`. `wrap`
+ * comes between it and its workers, `adapt` between the flags' configuration and the engine's.
+ */
+export async function startEngine(
+  args,
+  { wrap = (executor) => executor, adapt = (config) => config } = {},
+) {
   const folder = mkdtempSync(join(tmpdir(), "ucm-perf-"));
   writeFileSync(join(folder, "config.json"), JSON.stringify(qwen25Half));
   const { flags } = await readCommandLine(
@@ -25,7 +31,7 @@ export async function startEngine(args, { wrap = (executor) => executor } = {}) 
     [folder, "--load-format", "dummy", "--skip-tokenizer-init", ...args],
     { env: process.env, cwd: folder },
   );
-  const config = resolveEngineConfig({ ...flags, model: folder });
+  const config = adapt(resolveEngineConfig({ ...flags, model: folder }));
   const workers = await launchWorkers(config);
   const engine = new Engine({ config, executor: wrap(workers.executor), tokenizer: null });
   return {
