@@ -17,6 +17,7 @@
 
 import { parseArgs } from "node:util";
 import { bytesPerBlock } from "../../dist/config/kv-size.js";
+import { configureLog } from "../../dist/log/index.js";
 import { defaultSamplingParams } from "../../dist/messages/index.js";
 import { sparseBudget } from "../../dist/sparse/index.js";
 import { measure, measureRoofs, median, randomPrompt, startEngine } from "./engine.mjs";
@@ -49,6 +50,7 @@ const maxOutput = 8 * tokens + 256;
 const shape = { numLayers: 24, numKvHeads: 2, headDim: 64 };
 const mean = (numbers) => numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
 
+configureLog({ stream: process.stderr, level: "WARNING" });
 const results = { cases: [], fits: [] };
 const say = (line) => values.json || console.log(line);
 
