@@ -283,6 +283,17 @@ void FileBackend::RelinkPins() {
     for (const BlockKey& key : keys) LinkPin(key);
 }
 
+void FileBackend::UnpinLeftovers() {
+    std::vector<BlockKey> keys;
+    {
+        const std::lock_guard lock(pins_mutex_);
+        for (const auto& [key, entry] : pins_) {
+            if (entry.held && entry.count == 0) keys.push_back(key);
+        }
+    }
+    for (const BlockKey& key : keys) Unpin(key);
+}
+
 BlockStatus FileBackend::Forget(const BlockKey& key) {
     if (options_.read_only) return BlockStatus::kRefused;
     const int block = files_->Unlink(layout_.BlockFile(key));
@@ -314,6 +325,7 @@ std::string FileBackend::StatsText() const {
 }
 
 void FileBackend::Maintain() {
+    UnpinLeftovers();
     if (options_.read_only) return;
     if (space_.Heartbeat()) RelinkPins();
     space_.PublishStats(StatsText());

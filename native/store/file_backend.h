@@ -77,7 +77,7 @@ class FileBackend {
     BlockStatus Forget(const BlockKey& key);
     /** Asks the device for a sign of life; closes the breakers when it gives one. */
     void Probe();
-    /** Heartbeat, and recycling when the threshold is passed. */
+    /** Heartbeat, pins that nobody holds any more, and recycling when the threshold is passed. */
     void Maintain();
     /** Recycles and cleans when no server did so in the last `interval`. */
     void Clean(std::chrono::seconds interval) { space_.CollectEvery(interval); }
@@ -108,6 +108,8 @@ class FileBackend {
     void Quarantine(const BlockKey& key, BlockReader* reader);
     int LinkPin(const BlockKey& key);
     void RelinkPins();
+    /** Unmakes pins that were taken back while the device was out, when nothing could unmake them. */
+    void UnpinLeftovers();
     void WriteAbout();
     /** What the server's folder tells people. */
     std::string StatsText() const;
