@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import type { EngineConfig } from "../../src/config/engine-config.js";
-import { Engine, type GenerateRequest } from "../../src/engine/index.js";
+import { Engine, type GenerateRequest, StoreReports } from "../../src/engine/index.js";
 import { launchWorkers } from "../../src/launcher/index.js";
 import {
   defaultSamplingParams,
@@ -60,8 +60,12 @@ export async function startServer({
     store: store === null ? null : { ...testStoreConfig, ...store },
     sparse: sparse === undefined ? null : { ...testSparseConfig, ...sparse },
   };
-  const workers = await launchWorkers(config, { workerEntry: builtWorker });
-  const engine = new Engine({ config, executor: workers.executor, tokenizer: null });
+  const storeReports = new StoreReports();
+  const workers = await launchWorkers(config, {
+    workerEntry: builtWorker,
+    onStoreReport: (rank, report) => storeReports.receive(rank, report),
+  });
+  const engine = new Engine({ config, executor: workers.executor, tokenizer: null, storeReports });
   return {
     engine,
     async stop() {
@@ -77,14 +81,17 @@ export interface LabAnswer {
   /** The sampled token and the likeliest five, of every position. */
   logprobs: number[][];
   cachedTokens: number;
+  /** Outputs that said that a sequence of it has ended. */
+  numEnds: number;
 }
 
-/** Greedy answer to a prompt, to the bit. */
+/** Greedy answer to a prompt, to the bit; `onOutput` gets what there is of it, after each output. */
 export async function ask(
   { engine }: Pick<LabServer, "engine">,
   promptTokenIds: number[],
   sampling: Partial<SamplingParams> = {},
   changes: Partial<GenerateRequest> = {},
+  onOutput: (answer: LabAnswer) => void = () => undefined,
 ): Promise<LabAnswer> {
   const request: GenerateRequest = {
     requestId: "test",
@@ -95,11 +102,13 @@ export async function ask(
     detokenize: false,
     ...changes,
   };
-  const answer: LabAnswer = { tokenIds: [], logprobs: [], cachedTokens: 0 };
+  const answer: LabAnswer = { tokenIds: [], logprobs: [], cachedTokens: 0, numEnds: 0 };
   for await (const { delta, numCachedTokens } of engine.generate(request)) {
     answer.tokenIds.push(...delta.tokenIds);
     answer.logprobs.push(...delta.logprobs!.map(({ logprobs }) => logprobs));
     answer.cachedTokens = numCachedTokens;
+    if (delta.finishReason !== null) answer.numEnds += 1;
+    onOutput(answer);
   }
   return answer;
 }
