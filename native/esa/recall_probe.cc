@@ -31,7 +31,9 @@ void RecallProbe::Run(BlockScorer::Scratch& scratch) {
 }
 
 void RecallProbe::LoadNext() {
-    const int64_t bytes = workshop_->store->shape().layer_bytes();
+    const auto store = workshop_->store.lock();
+    if (store == nullptr) return;
+    const int64_t bytes = workshop_->piece_bytes;
     pieces_.Reserve(static_cast<int64_t>(kPieces) * bytes);
     begin_ = end_;
     end_ = std::min(begin_ + kPieces, missed_.size());
@@ -40,7 +42,7 @@ void RecallProbe::LoadNext() {
         targets.push_back({prompt_->key(missed_[i]), static_cast<int32_t>(layer_),
                            pieces_.data() + static_cast<int64_t>(i - begin_) * bytes});
     }
-    workshop_->store->LoadPieces(
+    store->LoadPieces(
         std::move(targets), [self = shared_from_this()](const std::vector<BlockStatus>& statuses) {
             const bool all = std::all_of(statuses.begin(), statuses.end(), [](BlockStatus status) {
                 return status == BlockStatus::kOk;
@@ -66,7 +68,7 @@ void RecallProbe::WeighLoaded(BlockScorer::Scratch& scratch) {
         for (int64_t i = 0; i < count; ++i) {
             const int64_t token = (first + i) % shape.block_size;
             rows[i] = pieces_.data() +
-                      (first + i) / shape.block_size * workshop_->store->shape().layer_bytes() +
+                      (first + i) / shape.block_size * workshop_->piece_bytes +
                       (head * shape.block_size + token) * row_bytes;
         }
         workshop_->kernels.pack_keys({rows, count, shape.dtype, shape.head_dim}, panel_.data());

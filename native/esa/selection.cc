@@ -42,7 +42,9 @@ void Selection::Choose(BlockScorer::Scratch& scratch) {
 }
 
 void Selection::Load() {
-    const int64_t bytes = workshop_->store->shape().layer_bytes();
+    const auto store = workshop_->store.lock();
+    if (store == nullptr) return End(State::kFailed);
+    const int64_t bytes = workshop_->piece_bytes;
     staging_->Reserve(static_cast<int64_t>(moves_.size()) * bytes);
     std::vector<PieceTarget> targets;
     targets.reserve(moves_.size());
@@ -51,7 +53,7 @@ void Selection::Load() {
                            staging_->data() + static_cast<int64_t>(i) * bytes});
     }
     const auto start = Clock::now();
-    workshop_->store->LoadPieces(
+    store->LoadPieces(
         std::move(targets),
         [self = shared_from_this(), start](const std::vector<BlockStatus>& statuses) {
             self->workshop_->counters.Add(Counter::kLoadMicros, MicrosSince(start));
@@ -77,7 +79,7 @@ Selection::State Selection::Wait(Clock::time_point deadline) {
 }
 
 const uint8_t* Selection::Piece(std::size_t move) const {
-    return staging_->data() + static_cast<int64_t>(move) * workshop_->store->shape().layer_bytes();
+    return staging_->data() + static_cast<int64_t>(move) * workshop_->piece_bytes;
 }
 
 }  // namespace ucm::esa

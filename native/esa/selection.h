@@ -23,7 +23,13 @@ struct Workshop {
     SparseOptions options;
     const cpu::Kernels& kernels;
     BlockScorer scorer;
-    std::shared_ptr<KvStore> store;
+    /**
+     * Jobs end on the store's own threads, which must not be the last to hold it: they would wait for
+     * themselves.
+     */
+    std::weak_ptr<KvStore> store;
+    /** Bytes of one (block, layer) piece. */
+    int64_t piece_bytes;
     std::shared_ptr<JobQueue> queue;
     Counters counters;
 };

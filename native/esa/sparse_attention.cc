@@ -44,11 +44,13 @@ SparseAttention::SparseAttention(std::shared_ptr<KvArena> arena, std::shared_ptr
                                  std::shared_ptr<ThreadPool> pool)
     : arena_(std::move(arena)),
       pool_(std::move(pool)),
+      store_(std::move(store)),
       workshop_(new Workshop{.shape = arena_->shape(),
                              .options = options,
                              .kernels = kernels,
                              .scorer = BlockScorer(arena_->shape(), options, kernels),
-                             .store = std::move(store),
+                             .store = store_,
+                             .piece_bytes = store_->shape().layer_bytes(),
                              .queue = std::make_shared<JobQueue>(),
                              .counters = {}}),
       thread_(std::make_unique<JobThread>(workshop_->queue)) {}

@@ -89,6 +89,7 @@ class SparseAttention {
 
     const std::shared_ptr<KvArena> arena_;
     const std::shared_ptr<ThreadPool> pool_;
+    const std::shared_ptr<KvStore> store_;
     const std::shared_ptr<Workshop> workshop_;
     const std::shared_ptr<Recalls> recalls_ = std::make_shared<Recalls>();
     std::unordered_map<int32_t, std::shared_ptr<Sequence>> sequences_;
