@@ -230,7 +230,8 @@ UCM_TEST(store_pieces_of_a_hung_mount) {
     // What the mount brings later goes nowhere: the memory is gone already.
     gate.Open();
     Eventually([&] { return StatOf(*store, "stuckThreads") == 0; });
-    UCM_CHECK(AllAre(LoadPieces(*store, {{KeyOf(0), 1}}), BlockStatus::kOk));
+    // On a busy machine the mount may count as hung once more before it has answered.
+    Eventually([&] { return AllAre(LoadPieces(*store, {{KeyOf(0), 1}}), BlockStatus::kOk); });
     store->Close(milliseconds(1000));
 }
 
