@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startServer } from "../helpers/loopback-server.js";
@@ -47,6 +47,31 @@ describe("ucm bench serve", () => {
     expect(result).toMatchObject({ completed: 4, failed: 0, who: "me", model_id: "demo" });
     expect(result.output_lens).toEqual([5, 5, 5, 5]);
     expect(result.itls[0]).toHaveLength(backend === "openai" ? 4 : result.itls[0].length);
+  });
+
+  it("replays a Mooncake trace, whose shared blocks are found in the cache", async () => {
+    const folder = makeTempFolder();
+    const trace = join(folder, "trace.jsonl");
+    const entry = (timestamp: number, ...hash_ids: number[]) =>
+      `${JSON.stringify({ timestamp, input_length: 512 * hash_ids.length, output_length: 3, hash_ids })}\n`;
+    writeFileSync(trace, entry(50, 1, 2) + entry(300, 1, 2, 3) + entry(450, 1, 4));
+    const { exitCode, stdout, stderr } = await runUcm([
+      ...["bench", "serve", "--base-url", server.url, "--ignore-eos"],
+      ...["--dataset-name", "mooncake", "--dataset-path", trace, "--mooncake-block-len", "48"],
+      ...["--save-result", "--save-detailed", "--result-dir", folder, "--result-filename", "r"],
+    ]);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    expect(stdout).toContain("\nTraffic: at the times of the trace, times 1\n");
+    expect(stdout).toMatch(/^Successful requests: +3 *$/m);
+    const result = JSON.parse(readFileSync(join(folder, "r"), "utf8"));
+    expect(result.output_lens).toEqual([3, 3, 3]);
+    const [first, second, third] = result.start_times as [number, number, number];
+    expect(second - first).toBeGreaterThan(0.24);
+    expect(third - first).toBeGreaterThan(0.39);
+    const metrics = await (await fetch(`${server.url}/metrics`)).text();
+    const [, hits] = /^vllm:prefix_cache_hits_total\{.*\} (\d+)/m.exec(metrics)!;
+    // At least the first block of the second and the third; where blocks meet a token may differ.
+    expect(Number(hits)).toBeGreaterThanOrEqual(32 + 32);
   });
 
   it("counts requests that fail, and says why", async () => {

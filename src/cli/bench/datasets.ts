@@ -1,7 +1,8 @@
-import { readFileSync } from "node:fs";
-import { UcmError } from "../../errors/index.js";
 import type { Tokenizer } from "../../tokenizer/index.js";
 import type { FlagsOf } from "../flags/index.js";
+import { fileError, jsonLines, parseFile } from "./dataset-file.js";
+import { traceRequests } from "./mooncake.js";
+import { drawTokens, ordinaryTokens, textOfLength } from "./prompt-text.js";
 import type { RandomSource } from "./random-source.js";
 
 /** One request of a workload. */
@@ -10,6 +11,8 @@ export interface SampleRequest {
   /** Tokens of the prompt, without special ones. */
   promptLen: number;
   outputLen: number;
+  /** Seconds from the start at which a trace has it; absent where the flags set the pace. */
+  arrivalS?: number;
 }
 
 type Flags = FlagsOf<"bench serve">;
@@ -25,6 +28,7 @@ export function makeRequests(
     prefix_repetition: () => repeatedPrefixes(flags, tokenizer, random),
     sharegpt: () => shareGpt(flags, tokenizer, random),
     custom: () => custom(flags, tokenizer, random),
+    mooncake: () => traceRequests(flags, tokenizer, random),
   };
   return makers[flags.datasetName]();
 }
@@ -68,43 +72,6 @@ function repeatedPrefixes(
   return flags.disableShuffle ? requests : random.shuffle(requests);
 }
 
-/** Token ids that stand for text of their own. */
-function ordinaryTokens(tokenizer: Tokenizer): number[] {
-  const ids = Array.from({ length: tokenizer.vocabSize }, (_, id) => id);
-  return ids.filter((id) => !tokenizer.isSpecial(id));
-}
-
-function drawTokens(count: number, allowed: readonly number[], random: RandomSource): number[] {
-  return Array.from({ length: count }, () => allowed[random.integer(0, allowed.length - 1)]!);
-}
-
-const MAX_TRIES = 10;
-
-/**
- * Text that encodes to as many tokens as given: what the tokens decode to may encode to fewer or more,
- * so it is cut or filled up and tried again, as vLLM does.
- */
-function textOfLength(
-  tokenIds: readonly number[],
-  tokenizer: Tokenizer,
-  allowed: readonly number[],
-  random: RandomSource,
-): { prompt: string; promptLen: number } {
-  const wanted = tokenIds.length;
-  let current = [...tokenIds];
-  for (let tries = 0; ; tries++) {
-    const prompt = tokenizer.decode(current);
-    const encoded = tokenizer.encode(prompt, { addSpecialTokens: false });
-    if (encoded.length === wanted || tries === MAX_TRIES) {
-      return { prompt, promptLen: encoded.length };
-    }
-    current =
-      encoded.length > wanted
-        ? encoded.slice(0, wanted)
-        : [...encoded, ...drawTokens(wanted - encoded.length, allowed, random)];
-  }
-}
-
 const sharegptLimits = { minLen: 4, maxPromptLen: 1024, maxTotalLen: 2048 };
 
 /** First question and answer of each conversation; too short and too long ones are left out. */
@@ -131,12 +98,7 @@ function shareGpt(flags: Flags, tokenizer: Tokenizer, random: RandomSource): Sam
 
 /** Lines with `prompt` and, if --custom-output-len is -1, `output_tokens`. */
 function custom(flags: Flags, tokenizer: Tokenizer, random: RandomSource): SampleRequest[] {
-  const lines = parseFile(flags, (text) =>
-    text
-      .split("\n")
-      .filter((line) => line.trim() !== "")
-      .map((line) => JSON.parse(line) as { prompt?: unknown; output_tokens?: unknown }),
-  );
+  const lines = parseFile(flags, jsonLines) as { prompt?: unknown; output_tokens?: unknown }[];
   const fixed = flags.outputLen ?? flags.customOutputLen;
   const requests = lines.map(({ prompt, output_tokens: own }) => {
     if (typeof prompt !== "string") throw fileError(flags, "every line needs a prompt");
@@ -155,27 +117,4 @@ function custom(flags: Flags, tokenizer: Tokenizer, random: RandomSource): Sampl
 function repeatTo(count: number, requests: SampleRequest[], flags: Flags): SampleRequest[] {
   if (requests.length === 0) throw fileError(flags, "it has no request that can be sent");
   return Array.from({ length: count }, (_, index) => requests[index % requests.length]!);
-}
-
-function parseFile<T extends unknown[]>(flags: Flags, parse: (text: string) => T): T {
-  if (flags.datasetPath === null) {
-    throw new UcmError(
-      "UCM_ERR_USAGE",
-      `--dataset-name ${flags.datasetName} needs the file: --dataset-path FILE`,
-    );
-  }
-  try {
-    const entries = parse(readFileSync(flags.datasetPath, "utf8"));
-    if (Array.isArray(entries)) return entries;
-  } catch (cause) {
-    throw fileError(flags, (cause as Error).message);
-  }
-  throw fileError(flags, "a JSON list is expected");
-}
-
-function fileError(flags: Flags, reason: string): UcmError {
-  return new UcmError(
-    "UCM_ERR_PROMPT_FILE",
-    `The dataset ${flags.datasetPath} cannot be used: ${reason}.`,
-  );
 }

@@ -152,8 +152,10 @@ async function sendAll(
   requests: readonly SampleRequest[],
   signal: AbortSignal,
 ): Promise<{ outcomes: RequestOutcome[]; durationS: number }> {
-  announce(flags);
-  const arrivals = planArrivals(requests.length, plan.arrivals, new RandomSource(flags.seed + 1));
+  const traced = tracedArrivals(requests, plan);
+  announce(flags, traced !== null);
+  const arrivals =
+    traced ?? planArrivals(requests.length, plan.arrivals, new RandomSource(flags.seed + 1));
   const prefix = flags.requestIdPrefix ?? `bench-${randomBytes(4).toString("hex")}-`;
   const gate = new Gate(flags.maxConcurrency ?? Number.POSITIVE_INFINITY);
   const bar = createProgressBar(!flags.disableTqdm);
@@ -177,8 +179,20 @@ async function sendAll(
   return { outcomes, durationS: (performance.now() - startMs) / 1000 };
 }
 
-function announce({ rampUpStrategy, ...flags }: Flags): void {
+/** The times of a trace, where no other pace is asked for. */
+function tracedArrivals(requests: readonly SampleRequest[], { arrivals }: BenchPlan) {
+  if (arrivals.rampUp !== null || arrivals.rate !== Number.POSITIVE_INFINITY) return null;
+  const times = requests.flatMap(({ arrivalS }) => (arrivalS === undefined ? [] : [arrivalS]));
+  return times.length === requests.length ? times : null;
+}
+
+function announce({ rampUpStrategy, ...flags }: Flags, isTraced: boolean): void {
   print("Starting main benchmark run...");
+  if (isTraced) {
+    print(`Traffic: at the times of the trace, times ${flags.mooncakeTimeScale}`);
+    print(`Maximum request concurrency: ${pythonRepr(flags.maxConcurrency)}`);
+    return;
+  }
   if (rampUpStrategy === null) {
     print(`Traffic request rate: ${pythonRepr(flags.requestRate)}`);
   } else {

@@ -18,7 +18,9 @@ export const acceptedFlags: FlagTable = {
     "trust-remote-code": ["bool", false, true],
     "code-revision": "string",
   }),
-  ...idleFlags("LoadConfig", "accepted", ownChoice, { "ignore-patterns": "stringList" }),
+  ...idleFlags("LoadConfig", "accepted", ownChoice, {
+    "ignore-patterns": ["stringList", null, ["original/**/*"]],
+  }),
   ...idleFlags("LoadConfig", "accepted", "weights are memory-mapped safetensors", {
     "safetensors-load-strategy": ["string", "lazy"],
     "safetensors-prefetch-block-size": "humanInt",

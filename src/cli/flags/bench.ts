@@ -8,11 +8,14 @@ const throughput = flagsOf("options", { commands: ["bench throughput"] });
 /** Where requests of `ucm bench serve` come from. */
 const datasetFlags = {
   "dataset-name": serve.choice(
-    ["random", "sharegpt", "prefix_repetition", "custom"],
+    ["random", "sharegpt", "prefix_repetition", "mooncake", "custom"],
     "random",
-    "Workload to send.",
+    "Workload to send; mooncake replays a trace with its times, unless a rate is given.",
   ),
-  "dataset-path": serve.string(null, "File of a sharegpt (.json) or custom (.jsonl) workload."),
+  "dataset-path": serve.string(
+    null,
+    "File of a sharegpt (.json), mooncake (.jsonl) or custom (.jsonl) workload.",
+  ),
   "num-prompts": serve.int(1000, "Requests to send.", { min: 1 }),
   seed: serve.int(0, "Seed of workload and arrivals.", { min: 0 }),
   "input-len": serve.int(null, "Prompt tokens, for every workload that has a length.", { min: 1 }),
@@ -31,6 +34,14 @@ const datasetFlags = {
   "prefix-repetition-suffix-len": serve.int(256, "Tokens of each prompt after it.", { min: 1 }),
   "prefix-repetition-num-prefixes": serve.int(10, "Different prefixes.", { min: 1 }),
   "prefix-repetition-output-len": serve.int(128, "Tokens to generate.", { min: 1 }),
+  "mooncake-block-len": serve.int(
+    512,
+    "Tokens per hash id of the trace; fewer than 512 shorten all prompts in proportion.",
+    { min: 1 },
+  ),
+  "mooncake-time-scale": serve.float(1, "Factor of the trace's times; 0 sends all at once.", {
+    min: 0,
+  }),
   "custom-output-len": serve.int(256, "Tokens to generate; -1 takes them from the file.", {
     min: -1,
   }),

@@ -109,6 +109,53 @@ describe("workloads", () => {
     expect((await make(...args, "--sharegpt-output-len", "7"))[0]!.outputLen).toBe(7);
   });
 
+  it("mooncake shares the texts that hash ids share, at the trace's times", async () => {
+    const file = join(folder, "trace.jsonl");
+    const entry = (timestamp: number, input_length: number, ...hash_ids: number[]) =>
+      JSON.stringify({ timestamp, input_length, output_length: 6, hash_ids });
+    const trace = [entry(1000, 1024, 7, 8), "", entry(1000, 1536, 7, 8, 9), entry(4000, 600, 5, 8)];
+    writeFileSync(file, trace.join("\n"));
+    const args = ["--dataset-name", "mooncake", "--dataset-path", file];
+    const requests = await make(...args, "--mooncake-block-len", "32");
+    expect(requests.map(({ arrivalS, outputLen }) => [arrivalS, outputLen])).toEqual([
+      ...[[0, 6]],
+      ...[[0, 6]],
+      ...[[3, 6]],
+    ]);
+    const [first, second, third] = requests.map(({ prompt }) => tokens(prompt));
+    // Where two random texts meet a token may join them, so lengths are met but for a few.
+    for (const [given, wanted] of [
+      [first!, 64],
+      [second!, 96],
+      [third!, 38],
+    ] as const) {
+      expect(Math.abs(given.length - wanted)).toBeLessThanOrEqual(2);
+    }
+    expect(requests.map(({ promptLen }) => promptLen)).toEqual(
+      [first, second, third].map((ids) => ids!.length),
+    );
+    expect(second!.slice(0, 56)).toEqual(first!.slice(0, 56));
+    expect(third!.slice(0, 8)).not.toEqual(first!.slice(0, 8));
+    const whole = await make(...args, "--mooncake-time-scale", "0.5", "--output-len", "2");
+    expect(whole.map(({ arrivalS, outputLen }) => [arrivalS, outputLen])[2]).toEqual([1.5, 2]);
+    expect(Math.abs(whole[1]!.promptLen - 1536)).toBeLessThanOrEqual(2);
+    expect(await make(...args, "--num-prompts", "2")).toHaveLength(2);
+  });
+
+  it("mooncake says what is wrong with a trace", async () => {
+    const file = join(folder, "bad-trace.jsonl");
+    const args = ["--dataset-name", "mooncake", "--dataset-path", file];
+    const said = (text: string) => {
+      writeFileSync(file, text);
+      return expect(make(...args)).rejects;
+    };
+    const entry = { timestamp: 0, input_length: 600, output_length: 1, hash_ids: [1] };
+    await said(JSON.stringify(entry)).toThrow("request 1: 600 input tokens are 2 hash_ids, not 1");
+    await said(JSON.stringify({ ...entry, input_length: 0 })).toThrow("request 1: input_length: ");
+    await said('{"timestamp": ').toThrow("bad-trace.jsonl cannot be used: ");
+    await said("\n").toThrow("it has no request that can be sent");
+  });
+
   it("custom reads lines, and says what is wrong with a file", async () => {
     const file = join(folder, "own.jsonl");
     writeFileSync(file, '{"prompt": "a b", "output_tokens": 4}\n\n{"prompt": "c"}\n');
