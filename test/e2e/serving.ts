@@ -37,9 +37,17 @@ export class ServeProcess {
     args: readonly string[] = [],
     env: Record<string, string> = {},
   ): Promise<ServeProcess> {
-    const started = new ServeProcess(await findFreePort(), [DEMO_MODEL, ...args], env);
-    await started.#ready();
+    const started = await ServeProcess.begin(args, env);
+    await started.ready();
     return started;
+  }
+
+  /** Starts and does not wait. */
+  static async begin(
+    args: readonly string[] = [],
+    env: Record<string, string> = {},
+  ): Promise<ServeProcess> {
+    return new ServeProcess(await findFreePort(), [DEMO_MODEL, ...args], env);
   }
 
   get url(): string {
@@ -62,7 +70,8 @@ export class ServeProcess {
     await this.process;
   }
 
-  #ready(): Promise<void> {
+  /** Waits for the line that wrappers wait for; rejects when the process ends before. Call once. */
+  ready(): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.process.kill("SIGKILL");

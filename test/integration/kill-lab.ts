@@ -1,14 +1,20 @@
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
 import { execa } from "execa";
 import { expect } from "vitest";
 import { ServeProcess } from "../e2e/serving.js";
+import { makeTempFolder } from "../helpers/temp-folder.js";
 import { childrenOf, isRunning, until } from "../helpers/ucm-command.js";
 
 /** A worker without a sign of life for so long counts as hung. */
 export const WORKER_TIMEOUT_S = 3;
 const NUM_CLIENTS = 3;
 const MAX_TOKENS = 48;
-const PROMPTS = ["Once upon a time", "The meaning of", "It was a dark"];
+/** Of some blocks each, so that a restart has something to find in the store. */
+const PROMPTS = ["Once upon a time", "The meaning of", "It was a dark"].map((start) =>
+  `${start} house by the sea, and nobody who lived there knew why. `.repeat(3),
+);
 
 /** How a request ended, as its client saw it. */
 export interface Outcome {
@@ -21,6 +27,7 @@ export interface Outcome {
   numDone: number;
   wantedTokens: number;
   completionTokens: number | null;
+  cachedTokens: number;
   startedMs: number;
   endedMs: number;
 }
@@ -34,6 +41,7 @@ async function complete(url: string, prompt: string, wantedTokens: number): Prom
     numDone: 0,
     wantedTokens,
     completionTokens: null,
+    cachedTokens: 0,
     startedMs: performance.now(),
     endedMs: 0,
   };
@@ -77,6 +85,7 @@ function readEvents(body: string, outcome: Outcome): void {
       continue;
     }
     outcome.completionTokens = event.usage?.completion_tokens ?? outcome.completionTokens;
+    outcome.cachedTokens += event.usage?.prompt_tokens_details?.cached_tokens ?? 0;
     const choice = event.choices[0];
     outcome.text += choice?.text ?? "";
     if (choice?.finish_reason) {
@@ -89,33 +98,60 @@ function readEvents(body: string, outcome: Outcome): void {
 /** Names in the folder of shared memory: there must never be one of ours. */
 export const sharedMemoryNames = () => readdirSync("/dev/shm").sort();
 
-/** A server on two ranks under steady load. */
+/** A server on two ranks under steady load, with a temporary folder of its own. */
 export class KillLab {
   readonly server: ServeProcess;
+  readonly #tempFolder: string;
   readonly #expected: ReadonlyMap<string, string>;
   #outcomes: Outcome[] = [];
   #clients: Promise<void>[] = [];
   #isLoaded = false;
 
-  private constructor(server: ServeProcess, expected: ReadonlyMap<string, string>) {
+  private constructor(
+    server: ServeProcess,
+    tempFolder: string,
+    expected: ReadonlyMap<string, string>,
+  ) {
     this.server = server;
+    this.#tempFolder = tempFolder;
     this.#expected = expected;
   }
 
-  static async start(expected: ReadonlyMap<string, string> = new Map()): Promise<KillLab> {
-    const server = await ServeProcess.start([
-      ...["--tensor-parallel-size", "2", "--cpu-cores-per-worker", "1", "--max-model-len", "512"],
-      ...["--worker-timeout", String(WORKER_TIMEOUT_S), "--shutdown-timeout", "5"],
-      "--disable-uvicorn-access-log",
-    ]);
-    if (expected.size > 0) return new KillLab(server, expected);
+  /** Starts a server over the store in `storeFolder`; what it should answer is asked once. */
+  static async start(
+    storeFolder: string,
+    expected: ReadonlyMap<string, string> = new Map(),
+  ): Promise<KillLab> {
+    const lab = await KillLab.begin(storeFolder, expected);
+    await lab.server.ready();
+    if (expected.size > 0) return lab;
     const answers = new Map<string, string>();
     for (const prompt of PROMPTS) {
-      const { kind, text } = await complete(server.url, prompt, MAX_TOKENS);
+      const { kind, text } = await complete(lab.server.url, prompt, MAX_TOKENS);
       expect(kind).toBe("finished");
       answers.set(prompt, text);
     }
-    return new KillLab(server, answers);
+    return new KillLab(lab.server, lab.#tempFolder, answers);
+  }
+
+  /** Starts a server and does not wait for it. */
+  static async begin(storeFolder: string, expected: ReadonlyMap<string, string>): Promise<KillLab> {
+    const tempFolder = makeTempFolder();
+    const store = {
+      kv_connector: "UCMConnector",
+      kv_role: "kv_both",
+      kv_connector_extra_config: {
+        ucm_connector_name: "UcmNfsStore",
+        ucm_connector_config: { storage_backends: storeFolder },
+      },
+    };
+    const args = [
+      ...["--tensor-parallel-size", "2", "--cpu-cores-per-worker", "1", "--max-model-len", "512"],
+      ...["--worker-timeout", String(WORKER_TIMEOUT_S), "--shutdown-timeout", "5"],
+      ...["--kv-transfer-config", JSON.stringify(store), "--disable-uvicorn-access-log"],
+    ];
+    const server = await ServeProcess.begin(args, { TMPDIR: tempFolder });
+    return new KillLab(server, tempFolder, expected);
   }
 
   get expected(): ReadonlyMap<string, string> {
@@ -178,10 +214,42 @@ export class KillLab {
     await until("the end of the workers", async () => !(await anyLeft()), timeoutMs);
   }
 
+  /**
+   * Waits for all that may outlive the server, which has ended, to be gone: processes that have its
+   * environment, its port, and what it wrote to its temporary folder.
+   */
+  async leftNothing(timeoutMs: number): Promise<void> {
+    await until("the end of all processes", () => this.#processes().length === 0, timeoutMs);
+    await until("the port to be free", () => canListen(this.server.port), timeoutMs);
+    expect(readdirSync(this.#tempFolder)).toEqual([]);
+  }
+
   async destroy(): Promise<void> {
     this.#isLoaded = false;
     await this.server.destroy();
   }
+
+  #processes(): string[] {
+    const marker = `TMPDIR=${this.#tempFolder}\0`;
+    return readdirSync("/proc").filter((pid) => {
+      try {
+        return (
+          /^\d+$/.test(pid) && readFileSync(join("/proc", pid, "environ"), "utf8").includes(marker)
+        );
+      } catch {
+        // It has ended meanwhile.
+        return false;
+      }
+    });
+  }
+}
+
+function canListen(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.on("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+  });
 }
 
 /** Takes what a worker has left of memory away: the next allocation fails. */
