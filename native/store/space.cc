@@ -75,7 +75,11 @@ void Space::PublishStats(const std::string& text) {
     // By renaming, so that a reader sees all of it or what was there before.
     const std::string temp = layout_.stats_file() + ".tmp";
     const int written = WriteSmallFile(*files_, temp, text, O_CREAT | O_WRONLY | O_TRUNC);
-    if (written == 0 && files_->Rename(temp, layout_.stats_file()) == 0) published_stats_ = text;
+    if (written == 0 && files_->Rename(temp, layout_.stats_file()) == 0) {
+        published_stats_ = text;
+    } else {
+        files_->Unlink(temp);
+    }
 }
 
 void Space::Republish(std::unique_lock<std::mutex>& lock) {

@@ -110,6 +110,13 @@ std::shared_ptr<MemoryFileSystem::Inode> MemoryFileSystem::InodeOf(int file) {
     return found == open_.end() ? nullptr : found->second;
 }
 
+std::vector<std::string> MemoryFileSystem::Paths() {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::string> paths;
+    for (const auto& [path, inode] : tree_.files) paths.push_back(path);
+    return paths;
+}
+
 int MemoryFileSystem::Open(const std::string& path, int flags, int) {
     const std::lock_guard lock(mutex_);
     if (!HasParent(path)) return -ENOENT;

@@ -89,6 +89,8 @@ class MemoryFileSystem final : public FileSystem {
 
     /** Changes since the last call; directories appear in the tree alone. */
     std::vector<Change> TakeLog();
+    /** The paths of all files. */
+    std::vector<std::string> Paths();
     /** Direct access for tests that run on one thread. */
     Tree& tree() { return tree_; }
     void AdvanceClock(int64_t nanoseconds) { clock_ += nanoseconds; }

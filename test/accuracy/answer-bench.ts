@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { SparseWork, StoreConfig } from "../../src/messages/index.js";
+import type { SparseWork } from "../../src/messages/index.js";
 import { loadNative, type SparseSpec } from "../../src/native/index.js";
 import { createModelRunner, type ModelRunner } from "../../src/worker/model-runner.js";
 import { type OpenedStore, openStore } from "../../src/worker/open-store.js";
 import { createSampler } from "../../src/worker/sampler.js";
 import { SparseRunner } from "../../src/worker/sparse-runner.js";
+import { testSparseConfig, testStoreConfig } from "../helpers/engine-config.js";
 import {
   blocks,
   generateTogether,
@@ -16,19 +17,15 @@ import {
 
 export const BLOCK_SIZE = 16;
 const ANSWER_TOKENS_MAX = 12;
-const WINDOW = { init: 1, local: 2, minBlocks: 4 };
+const { init, local } = testSparseConfig.window;
 /** A selection of the measurement scores reads every key, on a machine that may do other things. */
 const WAIT_MS = 60_000;
 
 /** What chooses blocks: how the arena describes them, and what is made of it. */
-export interface Selector {
+export interface Selector
+  extends Pick<SparseSpec, "score" | "groupReduce" | "stride" | "nextShare" | "driftCosine"> {
   name: string;
   representation: "mean" | "minmax" | "cuboid";
-  score: SparseSpec["score"];
-  groupReduce: SparseSpec["groupReduce"];
-  stride: number;
-  nextShare: number;
-  driftCosine: number;
 }
 
 export interface SparseAnswer {
@@ -55,6 +52,8 @@ export class AnswerBench {
   readonly #maxBlocks: number;
   #numSequences = 0;
   #prompt: readonly number[] = [];
+  /** A store key per block of the prompt. */
+  #keys: readonly string[] = [];
 
   private constructor(
     test: TestRunner,
@@ -81,29 +80,15 @@ export class AnswerBench {
     const { selectors, maxTokens, eos, threads } = options;
     const { representation } = selectors[0]!;
     const maxBlocks = Math.ceil((maxTokens + ANSWER_TOKENS_MAX) / BLOCK_SIZE);
-    const store: StoreConfig = {
-      ...{ kind: "dram", name: "UcmDram", canLoad: true, canDump: true },
-      ...{ loadFailurePolicy: "recompute", loadDecision: "always", memoryBytes: 2 ** 30 },
-      ...{ backends: [], threads: 1, ioBytes: 262_144, directIo: false, capacityBytes: 0 },
-      ...{ recycle: true, recycleRatio: 0.7, timeoutMs: WAIT_MS },
-    };
+    const store = { ...testStoreConfig, memoryBytes: 2 ** 30, threads: 1, timeoutMs: WAIT_MS };
     const test = await loadRunner(modelPath, {
       kvDtype: "bfloat16",
       numBlocks: 2 * maxBlocks,
       maxModelLen: maxTokens + ANSWER_TOKENS_MAX,
       threads,
       store,
-      sparse: {
-        ...{ method: "ESA", window: { ...WINDOW, ratio: 0.3 }, score: representation },
-        ...{
-          representationTokens: BLOCK_SIZE,
-          groupReduce: "max",
-          stride: 5,
-          nextShare: 0,
-          driftCosine: 0,
-        },
-        ...{ recallEvery: 1, waitMs: WAIT_MS },
-      },
+      // For the arena, which has the representation; selectors bring their own of the rest.
+      sparse: { ...testSparseConfig, score: representation },
     });
     const opened = await openStore(store, test.config, test.model, loadNative());
     const bench = new AnswerBench(test, opened, eos, maxBlocks);
@@ -114,9 +99,9 @@ export class AnswerBench {
   /** Computes a prompt, which the sparse answers are of from then on, and answers it densely. */
   async answerDensely(prompt: readonly number[]): Promise<number[]> {
     this.#prompt = prompt;
-    const numBlocks = Math.ceil((prompt.length + ANSWER_TOKENS_MAX) / BLOCK_SIZE);
+    this.#keys = keysOf(prompt);
     const seqId = this.#numSequences++;
-    const sequence = { seqId, prompt, blockIds: blocks(0, numBlocks), chunk: 2048 };
+    const sequence = { seqId, prompt, blockIds: blocks(0, this.#numBlocks()), chunk: 2048 };
     const sampled = await generateTogether(this.#test, [sequence], ANSWER_TOKENS_MAX);
     return this.#untilEnd(sampled.get(seqId)!.map(({ tokenId }) => tokenId));
   }
@@ -125,12 +110,11 @@ export class AnswerBench {
   async answerSparsely(selector: Selector, ratio: number): Promise<SparseAnswer> {
     const { runner, sparse } = this.#lanes.get(selector)!;
     const { length } = this.#prompt;
-    const { init, local } = WINDOW;
     const seqId = this.#numSequences++;
     const numPrompt = Math.ceil(length / BLOCK_SIZE);
     const candidates = numPrompt - init - local;
     const topK = Math.floor(candidates * ratio);
-    const keys = blocks(init, candidates).map((block) => this.#keyOf(block));
+    const keys = this.#keys.slice(init, init + candidates);
     const watch: SparseWork = { ...noWork(), watch: [{ seqId, init, topK, keys }] };
     const slots = Int32Array.from(blocks(this.#maxBlocks, topK));
     const enter: SparseWork = { ...noWork(), enter: [{ seqId, slots }] };
@@ -180,17 +164,8 @@ export class AnswerBench {
   }
 
   #addLane(selector: Selector): void {
-    const { score, groupReduce, stride, nextShare, driftCosine } = selector;
-    const spec = {
-      score,
-      groupReduce,
-      stride,
-      nextShare,
-      driftCosine,
-      recallEvery: 1,
-      waitMs: WAIT_MS,
-      seed: 1,
-    };
+    const { name, representation, ...chosen } = selector;
+    const spec = { ...chosen, recallEvery: 1, waitMs: WAIT_MS, seed: 1 };
     const native = loadNative();
     const attention = native.createSparseAttention(
       this.#test.model.arena,
@@ -213,15 +188,19 @@ export class AnswerBench {
     return Math.ceil((this.#prompt.length + ANSWER_TOKENS_MAX) / BLOCK_SIZE);
   }
 
-  #keyOf(block: number): string {
-    const tokens = Int32Array.from(this.#prompt.slice(0, (block + 1) * BLOCK_SIZE));
-    return createHash("sha256").update(tokens).digest("hex");
-  }
-
   #untilEnd(tokenIds: readonly number[]): number[] {
     const end = tokenIds.findIndex((tokenId) => this.#eos.includes(tokenId));
     return tokenIds.slice(0, end === -1 ? tokenIds.length : end);
   }
+}
+
+/** A key per block, each of all tokens up to the block's end. */
+function keysOf(prompt: readonly number[]): string[] {
+  const hash = createHash("sha256");
+  return blocks(0, Math.ceil(prompt.length / BLOCK_SIZE)).map((block) => {
+    const tokens = prompt.slice(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE);
+    return hash.update(Int32Array.from(tokens)).copy().digest("hex");
+  });
 }
 
 const emptyStep = {

@@ -1,6 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { corpusMissing, heldOutBooks } from "../helpers/corpus.js";
-import { type AnswerRecord, answerPrompts, selectors, sumUp, tableOf } from "./sparse-answers.js";
+import {
+  type AnswerRecord,
+  answerPrompts,
+  recordsOf,
+  selectors,
+  sumUp,
+  tableOf,
+} from "./sparse-answers.js";
 
 // The full table of src/sparse/README.md:
 //   UCM_ACCURACY_COUNT=200 UCM_ACCURACY_TOKENS=2048,4096,8192,16384 npx vitest run test/accuracy/esa.test.ts
@@ -25,15 +32,7 @@ describe.runIf(corpusMissing === null)("answers under sparse attention", () => {
       for (const tokens of lengths) {
         for (const facts of [1, 8]) {
           const rightOf = (selector: string, ratio: number) =>
-            sumUp(
-              records.filter(
-                (record) =>
-                  record.selector === selector &&
-                  record.ratio === ratio &&
-                  record.tokens === tokens &&
-                  record.facts === facts,
-              ),
-            ).right;
+            sumUp(recordsOf(records, { tokens, facts, selector, ratio })).right;
           const dense = rightOf("dense", 1);
           expect(dense).toBeGreaterThanOrEqual(0.75 * count);
           // One point of a hundred answers; of a few, one answer.

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadTokenizer } from "../../src/tokenizer/index.js";
+import { loadTokenizer, type Tokenizer } from "../../src/tokenizer/index.js";
 import { AnswerBench, type Selector } from "./answer-bench.js";
 import { buryFacts } from "./buried-facts.js";
 
@@ -34,10 +34,7 @@ export const selectors: readonly Selector[] = [
   { ...common, name: "cuboid", representation: "cuboid" },
   { ...common, name: "cuboid, next 0", representation: "cuboid", nextShare: 0 },
   { ...common, name: "mean", representation: "mean" },
-  {
-    ...common,
-    ...{ name: "mean as UCM", representation: "mean", groupReduce: "mean", nextShare: 0 },
-  },
+  { ...common, name: "mean as UCM", representation: "mean", groupReduce: "mean", nextShare: 0 },
 ];
 
 export interface AnswerOptions {
@@ -56,6 +53,7 @@ export async function answerPrompts(options: AnswerOptions): Promise<void> {
   const { lengths, threads } = options;
   const text = readFileSync(join(MODEL, "generation_config.json"), "utf8");
   const { eos_token_id: eos } = JSON.parse(text) as { eos_token_id: number[] };
+  const tokenizer = await loadTokenizer(MODEL);
   const kinds = new Set(options.selectors.map(({ representation }) => representation));
   for (const [i, representation] of [...kinds].entries()) {
     const own = options.selectors.filter((other) => other.representation === representation);
@@ -63,12 +61,8 @@ export async function answerPrompts(options: AnswerOptions): Promise<void> {
     const bench = await AnswerBench.open(MODEL, { selectors: own, maxTokens, eos, threads });
     for (const tokens of lengths) {
       for (const facts of [1, 8]) {
-        await answerCell(
-          bench,
-          { ...options, selectors: own, reportsDense: i === 0 },
-          tokens,
-          facts,
-        );
+        const cell = { tokens, facts, selectors: own, reportsDense: i === 0 };
+        await answerCell(bench, tokenizer, { ...options, ...cell });
       }
     }
     await bench.dispose();
@@ -77,18 +71,17 @@ export async function answerPrompts(options: AnswerOptions): Promise<void> {
 
 async function answerCell(
   bench: AnswerBench,
-  options: AnswerOptions & { reportsDense: boolean },
-  tokens: number,
-  facts: number,
+  tokenizer: Tokenizer,
+  options: AnswerOptions & { tokens: number; facts: number; reportsDense: boolean },
 ): Promise<void> {
-  const tokenizer = await loadTokenizer(MODEL);
+  const { tokens, facts } = options;
   for (let i = options.first; i < options.end; i++) {
     const chat = i % 2 === 1;
     const countTokens = (text: string) => tokenizer.encode(text).length;
     const seed = 7_000_000 + tokens * 1000 + facts * 500 + i;
-    const { prompt, answer } = buryFacts({
-      ...{ books: options.books, tokens: tokens - 40, facts, chat, seed, countTokens },
-    });
+    const { books } = options;
+    const it = { books, tokens: tokens - 40, facts, chat, seed, countTokens };
+    const { prompt, answer } = buryFacts(it);
     const message = [{ role: "user", content: prompt }];
     const text = chat
       ? tokenizer.applyChatTemplate(message, { addGenerationPrompt: true })
@@ -110,6 +103,20 @@ async function answerCell(
   }
 }
 
+/** The records of a cell of the table. */
+export function recordsOf(
+  records: readonly AnswerRecord[],
+  cell: Pick<AnswerRecord, "tokens" | "facts" | "selector" | "ratio">,
+): AnswerRecord[] {
+  return records.filter(
+    (record) =>
+      record.tokens === cell.tokens &&
+      record.facts === cell.facts &&
+      record.selector === cell.selector &&
+      record.ratio === cell.ratio,
+  );
+}
+
 /** Of the records of one cell: answers right, answers, mean share of attention mass that was kept. */
 export function sumUp(records: readonly AnswerRecord[]) {
   const recalls = records.flatMap((record) => record.recalls);
@@ -122,23 +129,25 @@ export function sumUp(records: readonly AnswerRecord[]) {
 
 /** Markdown: a row per selector and ratio, a column per length and number of facts. */
 export function tableOf(records: readonly AnswerRecord[]): string {
-  const unique = <T>(values: T[]): T[] => [...new Set(values)];
-  const columns = unique(records.map(({ tokens, facts }) => `${tokens}/${facts}`));
-  const rows = unique(records.map(({ selector, ratio }) => `${selector} ${ratio}`));
-  const cell = (row: string, column: string) => {
-    const own = records.filter(
-      ({ selector, ratio, tokens, facts }) =>
-        `${selector} ${ratio}` === row && `${tokens}/${facts}` === column,
-    );
+  const first = <T>(by: (record: AnswerRecord) => T) => [
+    ...new Map(records.map((record) => [by(record), record])).values(),
+  ];
+  const columns = first(({ tokens, facts }) => `${tokens}/${facts}`);
+  const rows = first(({ selector, ratio }) => `${selector} ${ratio}`);
+  const cell = ({ selector, ratio }: AnswerRecord, { tokens, facts }: AnswerRecord) => {
+    const own = recordsOf(records, { tokens, facts, selector, ratio });
     if (own.length === 0) return "";
     const { right, count, recall } = sumUp(own);
     const percent = ((100 * right) / count).toFixed(1);
     return Number.isNaN(recall) ? percent : `${percent} (${recall.toFixed(2)})`;
   };
-  const heads = columns.map((column) => column.replace("/", " tokens, facts: "));
+  const heads = columns.map(({ tokens, facts }) => `${tokens} tokens, facts: ${facts}`);
   return [
     `| selector, ratio | ${heads.join(" | ")} |`,
     `| --- |${" --- |".repeat(columns.length)}`,
-    ...rows.map((row) => `| ${row} | ${columns.map((column) => cell(row, column)).join(" | ")} |`),
+    ...rows.map((row) => {
+      const cells = columns.map((column) => cell(row, column));
+      return `| ${row.selector} ${row.ratio} | ${cells.join(" | ")} |`;
+    }),
   ].join("\n");
 }
