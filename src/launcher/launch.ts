@@ -29,7 +29,7 @@ export interface LaunchOptions {
   /** The worker's program; tests put their own in its place. */
   workerEntry?: string;
   env?: NodeJS.ProcessEnv;
-  /** Longest silence while loading. */
+  /** Longest time from one message of progress to the next while loading. */
   loadTimeoutMs?: number;
 }
 
@@ -51,6 +51,9 @@ const defaultEntry = fileURLToPath(new URL("../worker/main.js", import.meta.url)
 /** How long the word of a death may come after that of its consequences on other ranks. */
 const BLAME_MS = 150;
 
+/** A worker that loads does not hear; one that failed ends by itself. */
+const FAILED_START: StopPatience = { messageMs: 0, signalMs: 250 };
+
 /**
  * Starts one process per rank, all at once, and loads the model into them. Rejects with the worker's
  * own error, or UCM_ERR_WORKER with the end of its standard error, or UCM_ERR_TIMEOUT; no process is
@@ -71,7 +74,7 @@ export async function launchWorkers(
       onExit: (callback) => group.onLoss(callback),
     };
   } catch (error) {
-    await group.shutdown({ messageMs: 0, signalMs: 1_000 });
+    await group.shutdown(FAILED_START);
     throw error;
   }
 }
@@ -113,11 +116,16 @@ class Group {
   }
 
   async load(): Promise<ReadyMessage> {
-    const [ready] = await Promise.all(this.#loads());
     this.#stopWatching = watchWorkers(this.#channels, this.#shared, this.#timeoutMs, (error) =>
       this.#lose(error),
     );
-    return ready!;
+    try {
+      const [ready] = await Promise.all(this.#loads());
+      return ready!;
+    } catch (error) {
+      // Once all have been killed for one, each is found dead.
+      throw this.#loss ?? error;
+    }
   }
 
   /** Every rank gets the same step; rank 0's reply counts, and what all say of their stores. */

@@ -7,12 +7,12 @@ const LOOKS = 10;
 const LONGEST_PAUSE_MS = 500;
 
 /**
- * Watches the signs of life of a group's workers: one whose step, or idle loop, stands still for
+ * Watches the signs of life of a group's workers: one whose loading, step or idle loop stands still for
  * `timeoutMs` is told to `onHang`. Workers compute on the thread that would answer a question, so none
  * is asked. Returns how to stop watching.
  */
 export function watchWorkers(
-  channels: readonly Pick<WorkerChannel, "name" | "activity">[],
+  channels: readonly Pick<WorkerChannel, "name" | "activity" | "standstill">[],
   shared: Pick<SharedFile, "heartbeat">,
   timeoutMs: number,
   onHang: (error: UcmError) => void,
@@ -27,7 +27,7 @@ export function watchWorkers(
       if (activity === null || activity !== known.activity) {
         last[rank] = { activity: activity ?? "", silentLooks: 0 };
       } else if (++known.silentLooks * pauseMs > timeoutMs) {
-        onHang(hungError(channel.name, activity, timeoutMs));
+        onHang(hungError(channel, activity, timeoutMs));
         return;
       }
     }
@@ -37,12 +37,22 @@ export function watchWorkers(
   return () => clearInterval(timer);
 }
 
-function hungError(name: string, activity: string, timeoutMs: number): UcmError {
-  const what = activity.startsWith("step")
-    ? "made no progress with a step"
-    : "gave no sign of life";
+/** What stood still, and what to do when it was only slow. */
+const standstills = {
+  load: ["made no progress with loading the model", "If the model's disk needs longer"],
+  step: ["made no progress with a step", "If steps of this model take longer"],
+  idle: ["gave no sign of life", "If the machine is that busy"],
+} as const;
+
+function hungError(
+  { name, standstill }: Pick<WorkerChannel, "name" | "standstill">,
+  activity: string,
+  timeoutMs: number,
+): UcmError {
+  const [what, excuse] = standstills[activity.split(" ")[0] as keyof typeof standstills];
+  const why = standstill === null ? "" : `: ${standstill}`;
   return new UcmError(
     "UCM_ERR_TIMEOUT",
-    `${name} ${what} for ${timeoutMs / 1000} s and was stopped. If steps of this model take longer, raise --worker-timeout.`,
+    `${name} ${what} for ${timeoutMs / 1000} s and was killed${why}. ${excuse}, raise --worker-timeout.`,
   );
 }

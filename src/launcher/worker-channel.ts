@@ -11,6 +11,7 @@ import {
   type WorkerConfig,
 } from "../messages/index.js";
 import type { WorkerSpec } from "./plan.js";
+import { describeStandstill, readVitals } from "./process-vitals.js";
 import type { Heartbeat } from "./shared-file.js";
 import { type StopPatience, WorkerProcess } from "./worker-process.js";
 
@@ -43,6 +44,7 @@ export class WorkerChannel {
   readonly #loadTimeoutMs: number;
   readonly #handlers: ChannelHandlers;
   #waiter: Waiter | null = null;
+  #isLoading = true;
   #stepId: number | null = null;
   #awaitsMasks = false;
   #death: UcmError | null = null;
@@ -68,11 +70,17 @@ export class WorkerChannel {
     return this.#process.name;
   }
 
+  /** Why the worker's process stands still, in words; null when that cannot be told. */
+  get standstill(): string | null {
+    return describeStandstill(readVitals(this.#process.pid));
+  }
+
   /** Loads the worker's part of the model. */
   async load(config: WorkerConfig): Promise<ReadyMessage> {
     const reply = this.#expect("ready", () => this.#expireLoad());
     this.#process.send({ type: "load", version: PROTOCOL_VERSION, config });
     const ready = (await reply) as ReadyMessage;
+    this.#isLoading = false;
     if (ready.version === PROTOCOL_VERSION) return ready;
     throw new UcmError(
       "UCM_ERR_WORKER",
@@ -106,6 +114,8 @@ export class WorkerChannel {
    */
   activity({ progress, idle }: Heartbeat): string | null {
     if (this.#death !== null || this.#awaitsMasks) return null;
+    // Loading keeps the thread of the idle loop busy for long, but never without computing or reading.
+    if (this.#isLoading) return `load ${idle} ${readVitals(this.#process.pid)?.effort}`;
     return this.#stepId === null ? `idle ${idle}` : `step ${this.#stepId} ${progress}`;
   }
 
@@ -155,7 +165,7 @@ export class WorkerChannel {
 
   #expireLoad(): void {
     const seconds = Math.round(this.#loadTimeoutMs / 1000);
-    const message = `${this.name} did not load the model within ${seconds} s and was stopped.`;
+    const message = `${this.name} did not load a further part of the model within ${seconds} s and was killed. For slower ones, set VLLM_ENGINE_READY_TIMEOUT_S.`;
     this.#break(new UcmError("UCM_ERR_TIMEOUT", message));
   }
 

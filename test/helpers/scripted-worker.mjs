@@ -31,6 +31,12 @@ const loads = {
   },
   killed: () => process.kill(process.pid, "SIGKILL"),
   silent: () => {},
+  busy: () => {
+    setInterval(() => {
+      const end = performance.now() + 20;
+      while (performance.now() < end);
+    }, 40);
+  },
   slow: () => {
     for (let done = 1; done <= 4; done++) {
       send({ type: "progress", phase: "Loading weights", done, total: 4 });

@@ -8,7 +8,7 @@ import { makeTempFolder } from "../helpers/temp-folder.js";
 import { childrenOf, isRunning, until } from "../helpers/ucm-command.js";
 
 /** A worker without a sign of life for so long counts as hung. */
-export const WORKER_TIMEOUT_S = 3;
+export const WORKER_TIMEOUT_S = 5;
 const NUM_CLIENTS = 3;
 const MAX_TOKENS = 48;
 /** Of some blocks each, so that a restart has something to find in the store. */

@@ -23,7 +23,7 @@ const SHORTAGE_MS = 5_000;
 
 const kinds = ["SIGKILL", "start", "drain", "SIGSTOP", "parent", "memory", "SIGSEGV"] as const;
 type Kind = (typeof kinds)[number];
-const signals = ["SIGKILL", "SIGSEGV", "memory"] as const;
+const signals = ["SIGKILL", "SIGSEGV", "SIGSTOP", "memory"] as const;
 
 const seed = Number(process.env.UCM_KILLS_SEED ?? Date.now() % 1_000_000);
 let state = seed;
@@ -173,7 +173,7 @@ async function loseStart(): Promise<void> {
     () => null,
     (error: Error) => error.message,
   );
-  const victim = oneOf(["parent", "SIGTERM", ...signals, ...signals] as const);
+  const victim = oneOf(["parent", "SIGTERM", ...signals] as const);
   if (victim === "parent" || victim === "SIGTERM") {
     await pause(random() * startMs);
     parent.kill(victim === "parent" ? "SIGKILL" : victim);
@@ -189,7 +189,8 @@ async function loseStart(): Promise<void> {
   const struckMs = performance.now();
   const message = await started;
   if (message !== null && signals.some((signal) => signal === victim)) {
-    expect((await parent).exitCode).toBe(1);
+    // A worker without memory may still say so, which is 2.
+    expect((await parent).exitCode).toBeOneOf(victim === "memory" ? [1, 2] : [1]);
     expect(message.match(/error: /g)).toHaveLength(1);
     expect(message).not.toMatch(/^\s+at /m);
     figures.get("start")!.deliveryMs.push(performance.now() - struckMs);

@@ -89,7 +89,7 @@ export const engineFlags = {
   ),
   "worker-timeout": parallel.float(
     60,
-    "Seconds without a sign of life, computing or idle, after which a worker counts as hung and is replaced.",
+    "Seconds without a sign of life, loading, computing or idle, after which a worker counts as hung and is replaced.",
     { min: 0.1, max: 86_400, envTwins: { VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS: (text) => text } },
   ),
   "kv-transfer-config": kv.json(

@@ -130,6 +130,21 @@ describe("launchWorkers", () => {
     expect(isAlive(pidIn(error.message))).toBe(false);
   });
 
+  it("gives up on a load that stands still, and says which and why", async () => {
+    const config = configFor("busy");
+    const parallel = { ...config.parallel, tensorParallelSize: 2, workerTimeoutMs: 3_000 };
+    const failed = launchWorkers({ ...config, parallel }, { workerEntry }).catch((e) => e);
+    const pidOfRank1 = () => Number(/Worker_TP1 pid=(\d+)\) loading/.exec(output())?.[1]);
+    await until("a worker that loads", () => pidOfRank1() > 0);
+    const victim = pidOfRank1();
+    process.kill(victim, "SIGSTOP");
+    expect(await failed).toMatchObject({
+      code: "UCM_ERR_TIMEOUT",
+      message: `Worker_TP1 (pid ${victim}) made no progress with loading the model for 3 s and was killed: its process is suspended (SIGSTOP). If the model's disk needs longer, raise --worker-timeout.`,
+    });
+    await until("the end of all", () => !isAlive(victim));
+  });
+
   it("counts progress as a sign of life, and reports it", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const seen: number[] = [];

@@ -12,7 +12,11 @@ afterEach(() => stop());
 function watch(activityOf: (rank: number) => string | null): string[] {
   const hung: string[] = [];
   stop = watchWorkers(
-    [0, 1].map((rank) => ({ name: `Worker_TP${rank}`, activity: () => activityOf(rank) })),
+    [0, 1].map((rank) => ({
+      name: `Worker_TP${rank}`,
+      activity: () => activityOf(rank),
+      standstill: rank === 1 ? "its process is suspended (SIGSTOP)" : null,
+    })),
     { heartbeat: () => ({ progress: 0n, idle: 0n }) },
     TIMEOUT_MS,
     ({ message }: UcmError) => {
@@ -29,7 +33,9 @@ describe("the watchdog", () => {
     const hung = watch((rank) => (rank === 0 ? `step ${count++}` : "step 7 1"));
     await pause(3 * TIMEOUT_MS);
     expect(hung).toHaveLength(1);
-    expect(hung[0]).toContain("Worker_TP1 made no progress with a step for 0.2 s");
+    expect(hung[0]).toBe(
+      "Worker_TP1 made no progress with a step for 0.2 s and was killed: its process is suspended (SIGSTOP). If steps of this model take longer, raise --worker-timeout.",
+    );
   });
 
   it("waits with a worker that waits for this process", async () => {
