@@ -36,14 +36,15 @@ void PagedAttention::ReserveScratch() {
     }
     queries_.Reserve(step_.rows() * shape.num_query_heads * shape.head_dim);
     partials_.Reserve(step_.partial_floats());
-    parts_left_ = std::make_unique<std::atomic<int64_t>[]>(step_.splits().size());
+    parts_left_ = std::make_unique<std::atomic<int64_t>[]>(step_.splits());
 }
 
 void PagedAttention::Forward(const LayerInput& input, float* out) {
     // The pool may have grown since the step began.
     if (static_cast<int>(scratch_.size()) < pool_.threads()) ReserveScratch();
-    for (std::size_t i = 0; i < step_.splits().size(); ++i) {
-        parts_left_[i].store(step_.splits()[i].parts, std::memory_order_relaxed);
+    const WorkList& work = step_.work(input.layer);
+    for (std::size_t i = 0; i < work.splits.size(); ++i) {
+        parts_left_[i].store(work.splits[i].parts, std::memory_order_relaxed);
     }
     const auto prepare = [&](int64_t task, int) {
         float head[256];
@@ -51,10 +52,10 @@ void PagedAttention::Forward(const LayerInput& input, float* out) {
         for (int64_t row = task * kRowsPerTask; row < end; ++row) PrepareRow(input, row, head);
     };
     const auto attend = [&](int64_t task, int thread) {
-        RunItem(step_.items()[static_cast<std::size_t>(task)], input.layer,
+        RunItem(work.items[static_cast<std::size_t>(task)], input.layer,
                 scratch_[static_cast<std::size_t>(thread)], out);
     };
-    const auto items = static_cast<int64_t>(step_.items().size());
+    const auto items = static_cast<int64_t>(work.items.size());
     const bool describes = arena_.shape().descriptions() > 0;
     const auto filled = describes ? static_cast<int64_t>(step_.filled_blocks().size()) : 0;
     const auto attend_or_describe = [&](int64_t task, int thread) {
@@ -65,7 +66,7 @@ void PagedAttention::Forward(const LayerInput& input, float* out) {
     // All keys and values are written before any row attends: a sequence may read blocks that
     // another one fills in this step.
     pool_.Run(tasks, prepare);
-    if (step_.cost() < kInlineCost) {
+    if (work.cost < kInlineCost) {
         pool_.Run(1, [&](int64_t, int thread) {
             for (int64_t task = 0; task < items + filled; ++task) {
                 attend_or_describe(task, thread);
@@ -142,7 +143,9 @@ const uint8_t* PagedAttention::PieceAt(const SequenceSpan& sequence, int64_t lay
                                        int64_t index) const {
     if (const SparseRow* sparse = sequence.sparse; sparse != nullptr) {
         const int64_t slot = index - sparse->first_slot;
-        if (slot >= 0 && slot < sparse->slots) return sparse->pieces[layer * sparse->slots + slot];
+        const int64_t slots = sparse->SlotsAt(layer);
+        if (slot >= 0 && slot < slots) return sparse->PieceAt(layer, slot);
+        if (slot >= slots) index -= slots - sparse->slots;
     }
     const int64_t block = step_.block_ids()[static_cast<std::size_t>(sequence.first_block + index)];
     return arena_.Piece(block, layer);
@@ -151,11 +154,6 @@ const uint8_t* PagedAttention::PieceAt(const SequenceSpan& sequence, int64_t lay
 PagedAttention::Partial PagedAttention::PartialAt(float* floats, int64_t rows) const {
     float* maxima = floats + rows * PaddedHeadDim(arena_.shape().head_dim);
     return {floats, maxima, maxima + rows};
-}
-
-int64_t PagedAttention::PositionOf(const WorkItem& item, int64_t tile_row) const {
-    const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
-    return sequence.first_position + (item.row_begin + tile_row) / arena_.shape().group_size();
 }
 
 float* PagedAttention::QueryOf(const WorkItem& item) {
@@ -198,7 +196,7 @@ cpu::RowList PagedAttention::FindNextPanel(const WorkItem& item, int64_t layer, 
 
 void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out) {
     if (item.split >= 0) {
-        const SplitTile& split = step_.splits()[static_cast<std::size_t>(item.split)];
+        const SplitTile& split = step_.work(layer).splits[static_cast<std::size_t>(item.split)];
         const int64_t stride = PartialFloats(item.rows, arena_.shape().head_dim);
         float* partials = partials_.data() + split.partial_offset;
         for (int64_t s = item.segment_begin; s < item.segment_end; ++s) {

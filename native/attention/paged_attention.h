@@ -67,15 +67,17 @@ class PagedAttention {
 
     void ReserveScratch();
     Partial PartialAt(float* floats, int64_t rows) const;
-    /** Position of a tile row in its sequence. */
-    int64_t PositionOf(const WorkItem& item, int64_t tile_row) const;
+    /** Position of a tile row among the keys of its sequence. */
+    int64_t PositionOf(const WorkItem& item, int64_t tile_row) const {
+        return item.first_position + (item.row_begin + tile_row) / arena_.shape().group_size();
+    }
 
     void PrepareRow(const LayerInput& input, int64_t row, float* head);
     /** Leaves the row's prepared queries with sparse attention. */
     void KeepQueries(const SparseRow& sparse, int64_t layer, int64_t row) const;
     /** Writes what is kept of a block that this step filled. */
     void DescribeBlock(int64_t block, int64_t layer) const;
-    /** Block `index` of the sequence's table at a layer. */
+    /** Block `index` of those that the sequence has at a layer. */
     const uint8_t* PieceAt(const SequenceSpan& sequence, int64_t layer, int64_t index) const;
     float* QueryOf(const WorkItem& item);
     /** `count` rows of the plane from `position` on, their addresses in `rows`. */

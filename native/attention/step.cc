@@ -39,8 +39,28 @@ Status CheckOffsets(const char* name, std::span<const int32_t> offsets, std::siz
 int64_t CeilDiv(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 
 /** Keys that the last row of the tile sees. */
-int64_t VisibleKeys(const ArenaShape& shape, const SequenceSpan& sequence, const WorkItem& tile) {
-    return sequence.first_position + (tile.row_begin + tile.rows - 1) / shape.group_size() + 1;
+int64_t VisibleKeys(const ArenaShape& shape, const WorkItem& tile) {
+    return tile.first_position + (tile.row_begin + tile.rows - 1) / shape.group_size() + 1;
+}
+
+/** Adds the tile as one item, or split by segments when it costs more than `target_cost` pairs. */
+void AddTile(const ArenaShape& shape, const WorkItem& tile, int64_t target_cost, WorkList* work) {
+    const int64_t cost = tile.rows * VisibleKeys(shape, tile);
+    const int64_t segments = tile.segment_end;
+    const int64_t parts = std::min(segments, CeilDiv(cost, target_cost));
+    if (parts <= 1) {
+        work->items.push_back(tile);
+        return;
+    }
+    for (int64_t part = 0; part < parts; ++part) {
+        WorkItem item = tile;
+        item.segment_begin = part * segments / parts;
+        item.segment_end = (part + 1) * segments / parts;
+        item.split = static_cast<int64_t>(work->splits.size());
+        work->items.push_back(item);
+    }
+    work->splits.push_back({tile, parts, work->partial_floats});
+    work->partial_floats += segments * PartialFloats(tile.rows, shape.head_dim);
 }
 
 }  // namespace
@@ -59,7 +79,9 @@ Status Step::Build(const ArenaShape& shape, const Rope& rope, const BatchView& b
     }
     FindFilledBlocks(shape);
     BuildRotations(rope);
-    BuildWork(shape, threads);
+    BuildWork(shape, threads, shape.num_layers, &work_);
+    dense_work_ = {};
+    if (dense_layers_ > 0) BuildWork(shape, threads, 0, &dense_work_);
     return Status::Ok();
 }
 
@@ -118,6 +140,7 @@ Status Step::CheckSparse(const ArenaShape& shape, const BatchView& batch) {
         }
     }
     sparse_.assign(batch.sparse.begin(), batch.sparse.end());
+    dense_layers_ = sparse_.empty() ? 0 : sparse_.front().dense_layers;
     for (const SparseRow& sparse : sparse_) {
         SequenceSpan& sequence = sequences_[static_cast<std::size_t>(sparse.sequence)];
         const int64_t slots_end = (sparse.first_slot + sparse.slots) * shape.block_size;
@@ -135,6 +158,13 @@ Status Step::CheckSparse(const ArenaShape& shape, const BatchView& batch) {
                 "beginStep: the blocks of sequence " + std::to_string(sparse.sequence) +
                 " from its place " + std::to_string(sparse.first_slot) +
                 " on are not its sparse slots");
+        }
+        if (sparse.dense_layers != dense_layers_) {
+            return Status::InvalidArgument("beginStep: sequence " +
+                                           std::to_string(sparse.sequence) + " has " +
+                                           std::to_string(sparse.dense_layers) +
+                                           " dense layers, others have " +
+                                           std::to_string(dense_layers_));
         }
         sequence.sparse = &sparse;
     }
@@ -198,13 +228,16 @@ void Step::BuildRotations(const Rope& rope) {
 }
 
 /**
- * Cuts the step into work items. Only balance depends on this: neither the height of a tile nor who
+ * Cuts a layer into work items. Only balance depends on this: neither the height of a tile nor who
  * computes which segment changes a row's bits.
  */
-void Step::BuildWork(const ArenaShape& shape, int threads) {
-    items_.clear();
-    splits_.clear();
-    partial_floats_ = 0;
+void Step::BuildWork(const ArenaShape& shape, int threads, int64_t layer, WorkList* work) const {
+    *work = {};
+    const auto position_at = [&](const SequenceSpan& sequence) {
+        const SparseRow* sparse = sequence.sparse;
+        const int64_t more = sparse == nullptr ? 0 : sparse->SlotsAt(layer) - sparse->slots;
+        return sequence.first_position + more * shape.block_size;
+    };
     int64_t tile_rows = kMaxTileRows;
     const auto count_tiles = [&] {
         int64_t tiles = 0;
@@ -220,48 +253,35 @@ void Step::BuildWork(const ArenaShape& shape, int threads) {
     }
     int64_t pairs = 0;
     for (const SequenceSpan& sequence : sequences_) {
-        pairs += sequence.rows * (2 * sequence.first_position + sequence.rows + 1) / 2;
+        pairs += sequence.rows * (2 * position_at(sequence) + sequence.rows + 1) / 2;
     }
     pairs *= shape.num_query_heads;
-    cost_ = 2 * pairs * shape.head_dim;
+    work->cost = 2 * pairs * shape.head_dim;
     const int64_t target = threads > 1 ? pairs / (kItemsPerThread * threads) + 1 : INT64_MAX;
     for (std::size_t s = 0; s < sequences_.size(); ++s) {
         const int64_t rows = sequences_[s].rows * shape.group_size();
         for (int64_t head = 0; head < shape.num_kv_heads; ++head) {
             for (int64_t row = 0; row < rows; row += tile_rows) {
-                WorkItem tile = {
-                    static_cast<int64_t>(s), head, row, std::min(tile_rows, rows - row), 0, 0, -1};
-                tile.segment_end = CeilDiv(VisibleKeys(shape, sequences_[s], tile), kSegmentKeys);
-                AddTile(shape, tile, target);
+                WorkItem tile = {.sequence = static_cast<int64_t>(s),
+                                 .first_position = position_at(sequences_[s]),
+                                 .kv_head = head,
+                                 .row_begin = row,
+                                 .rows = std::min(tile_rows, rows - row),
+                                 .segment_begin = 0,
+                                 .segment_end = 0,
+                                 .split = -1};
+                tile.segment_end = CeilDiv(VisibleKeys(shape, tile), kSegmentKeys);
+                AddTile(shape, tile, target, work);
             }
         }
     }
     // Longest first, so that no thread starts a long item when the others are done.
-    std::stable_sort(items_.begin(), items_.end(), [](const WorkItem& a, const WorkItem& b) {
-        return a.rows * (a.segment_end - a.segment_begin) >
-               b.rows * (b.segment_end - b.segment_begin);
-    });
-}
-
-/** Adds the tile as one item, or split by segments when it costs more than `target_cost` pairs. */
-void Step::AddTile(const ArenaShape& shape, const WorkItem& tile, int64_t target_cost) {
-    const auto& sequence = sequences_[static_cast<std::size_t>(tile.sequence)];
-    const int64_t cost = tile.rows * VisibleKeys(shape, sequence, tile);
-    const int64_t segments = tile.segment_end;
-    const int64_t parts = std::min(segments, CeilDiv(cost, target_cost));
-    if (parts <= 1) {
-        items_.push_back(tile);
-        return;
-    }
-    for (int64_t part = 0; part < parts; ++part) {
-        WorkItem item = tile;
-        item.segment_begin = part * segments / parts;
-        item.segment_end = (part + 1) * segments / parts;
-        item.split = static_cast<int64_t>(splits_.size());
-        items_.push_back(item);
-    }
-    splits_.push_back({tile, parts, partial_floats_});
-    partial_floats_ += segments * PartialFloats(tile.rows, shape.head_dim);
+    const auto segments = [](const WorkItem& item) {
+        return item.rows * (item.segment_end - item.segment_begin);
+    };
+    std::stable_sort(
+        work->items.begin(), work->items.end(),
+        [&](const WorkItem& a, const WorkItem& b) { return segments(a) > segments(b); });
 }
 
 }  // namespace ucm

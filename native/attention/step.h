@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -32,11 +33,24 @@ struct SparseRow {
     int64_t slots = 0;
     const int32_t* slot_blocks = nullptr;
     const uint8_t* const* pieces = nullptr;
+    /**
+     * At the first layers, as many in all rows of a step, it has more pieces in their place, the same
+     * number at each of these: [dense layer][dense slots], in order of position.
+     */
+    int64_t dense_layers = 0;
+    int64_t dense_slots = 0;
+    const uint8_t* const* dense_pieces = nullptr;
     /** Where the row leaves what it asked: its prepared queries, [layer][query head][head_dim]. */
     float* queries = nullptr;
     /** And what it found: greatest score and sum of exponentials, both [layer][query head]. */
     float* maxima = nullptr;
     float* sums = nullptr;
+
+    int64_t SlotsAt(int64_t layer) const { return layer < dense_layers ? dense_slots : slots; }
+    const uint8_t* PieceAt(int64_t layer, int64_t slot) const {
+        return layer < dense_layers ? dense_pieces[layer * dense_slots + slot]
+                                    : pieces[layer * slots + slot];
+    }
 };
 
 /** The sequences of one step; see BatchSpec of src/native/types.ts. */
@@ -72,6 +86,8 @@ struct SequenceSpan {
  */
 struct WorkItem {
     int64_t sequence;
+    /** Of the sequence's first row, among the keys that it has at the item's layers. */
+    int64_t first_position;
     int64_t kv_head;
     int64_t row_begin;
     int64_t rows;
@@ -89,6 +105,15 @@ struct SplitTile {
     int64_t partial_offset;
 };
 
+/** What there is to do at a layer. */
+struct WorkList {
+    std::vector<WorkItem> items;
+    std::vector<SplitTile> splits;
+    int64_t partial_floats = 0;
+    /** Multiply-adds of QK and PV together. */
+    int64_t cost = 0;
+};
+
 /** A checked batch: where its rows are, their rotations, and the work list of each layer. */
 class Step {
   public:
@@ -97,11 +122,12 @@ class Step {
 
     int64_t rows() const { return rows_; }
     std::span<const SequenceSpan> sequences() const { return sequences_; }
-    std::span<const WorkItem> items() const { return items_; }
-    std::span<const SplitTile> splits() const { return splits_; }
-    int64_t partial_floats() const { return partial_floats_; }
-    /** Multiply-adds of QK and PV together, per layer. */
-    int64_t cost() const { return cost_; }
+    const WorkList& work(int64_t layer) const { return layer < dense_layers_ ? dense_work_ : work_; }
+    /** The most that any layer needs. */
+    std::size_t splits() const { return std::max(work_.splits.size(), dense_work_.splits.size()); }
+    int64_t partial_floats() const {
+        return std::max(work_.partial_floats, dense_work_.partial_floats);
+    }
     std::span<const int32_t> block_ids() const { return block_ids_; }
     /** Blocks whose last token this step writes. */
     std::span<const int32_t> filled_blocks() const { return filled_blocks_; }
@@ -118,8 +144,7 @@ class Step {
     Status CheckWrites(const ArenaShape& shape);
     void FindFilledBlocks(const ArenaShape& shape);
     void BuildRotations(const Rope& rope);
-    void BuildWork(const ArenaShape& shape, int threads);
-    void AddTile(const ArenaShape& shape, const WorkItem& tile, int64_t target_cost);
+    void BuildWork(const ArenaShape& shape, int threads, int64_t layer, WorkList* work) const;
 
     int64_t rows_ = 0;
     std::vector<SequenceSpan> sequences_;
@@ -134,10 +159,10 @@ class Step {
     std::vector<float> cos_;
     std::vector<float> sin_;
 
-    std::vector<WorkItem> items_;
-    std::vector<SplitTile> splits_;
-    int64_t partial_floats_ = 0;
-    int64_t cost_ = 0;
+    /** Of the layers before `dense_layers_`, and of the others. */
+    WorkList dense_work_;
+    WorkList work_;
+    int64_t dense_layers_ = 0;
 };
 
 /** Row stride of head vectors in padded scratch buffers. */

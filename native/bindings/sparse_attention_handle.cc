@@ -29,6 +29,7 @@ esa::SparseOptions ReadOptions(const Reader& reader, const Napi::Object& spec) {
     options.group_reduce =
         reader.OneOf<esa::GroupReduce>(spec.Get("groupReduce"), "groupReduce",
                      {{"max", esa::GroupReduce::kMax}, {"mean", esa::GroupReduce::kMean}});
+    options.dense_layers = integer("denseLayers", 0, kMaxInt32);
     options.stride = integer("stride", 1, kMaxInt32);
     options.next_share = reader.Number(spec.Get("nextShare"), "nextShare");
     options.drift_cosine = reader.Number(spec.Get("driftCosine"), "driftCosine");
@@ -168,6 +169,7 @@ Napi::Value SparseAttentionHandle::Stats(const Napi::CallbackInfo& info) {
     UCM_SPARSE_COUNTERS(UCM_SPARSE_SET)
 #undef UCM_SPARSE_SET
     set("representationBytes", attention.representation_bytes());
+    set("denseLayerBytes", attention.dense_layer_bytes());
     set("sequences", attention.sequences());
     return stats;
 }

@@ -4,17 +4,19 @@
 
 namespace ucm::esa {
 
-void Prompt::Pack(const KvArena& arena, Score score, std::span<const int32_t> candidate_blocks,
-                  const cpu::Kernels& kernels, ThreadPool& pool) {
+void Prompt::Pack(const KvArena& arena, const SparseOptions& options,
+                  std::span<const int32_t> candidate_blocks, const cpu::Kernels& kernels,
+                  ThreadPool& pool) {
     const ArenaShape& shape = arena.shape();
-    const bool oracle = score == Score::kOracle;
+    const bool oracle = options.score == Score::kOracle;
+    const bool described = options.score == Score::kRepresentation;
     const int64_t parts = oracle ? 1 : cpu::PartsOf(shape.representation.kind);
+    first_layer_ = options.dense_layers;
     kv_heads_ = shape.num_kv_heads;
-    rows_per_block_ = oracle                            ? shape.block_size
-                      : score == Score::kRepresentation ? shape.descriptions()
-                                                        : 0;
+    rows_per_block_ = oracle ? shape.block_size : described ? shape.descriptions() : 0;
     depth_ = parts * shape.head_dim;
-    panels_.Reserve(shape.num_layers * kv_heads_ * panels() * depth_ * cpu::kPanelKeys);
+    const int64_t heads = (shape.num_layers - first_layer_) * kv_heads_;
+    panels_.Reserve(heads * panels() * depth_ * cpu::kPanelKeys);
     const auto pack_panel = [&](int64_t layer, int64_t head, int64_t panel) {
         const int64_t first = panel * cpu::kPanelKeys;
         const int64_t count = std::min(cpu::kPanelKeys, rows() - first);
@@ -34,9 +36,9 @@ void Prompt::Pack(const KvArena& arena, Score score, std::span<const int32_t> ca
                               out + part * shape.head_dim * cpu::kPanelKeys);
         }
     };
-    pool.Run(shape.num_layers * kv_heads_, [&](int64_t task, int) {
+    pool.Run(heads, [&](int64_t task, int) {
         for (int64_t panel = 0; panel < panels(); ++panel) {
-            pack_panel(task / kv_heads_, task % kv_heads_, panel);
+            pack_panel(first_layer_ + task / kv_heads_, task % kv_heads_, panel);
         }
     });
 }

@@ -24,9 +24,13 @@ class Prompt {
     Prompt(int32_t id, const SparseBudget& budget, std::span<const BlockKey> keys)
         : id_(id), budget_(budget), keys_(keys.begin(), keys.end()) {}
 
-    /** Copies and transposes the candidates' vectors: the arena's descriptions, or all keys. */
-    void Pack(const KvArena& arena, Score score, std::span<const int32_t> candidate_blocks,
-              const cpu::Kernels& kernels, ThreadPool& pool);
+    /**
+     * Copies and transposes the candidates' vectors at the layers that choose: the arena's
+     * descriptions, or all keys.
+     */
+    void Pack(const KvArena& arena, const SparseOptions& options,
+              std::span<const int32_t> candidate_blocks, const cpu::Kernels& kernels,
+              ThreadPool& pool);
 
     int32_t id() const { return id_; }
     const SparseBudget& budget() const { return budget_; }
@@ -40,10 +44,10 @@ class Prompt {
     int64_t depth() const { return depth_; }
     int64_t rows() const { return budget_.candidates * rows_per_block_; }
     int64_t panels() const { return (rows() + cpu::kPanelKeys - 1) / cpu::kPanelKeys; }
-    /** Rows [kPanelKeys * panel, …) of a head: [depth][kPanelKeys]. */
+    /** Rows [kPanelKeys * panel, …) of a head, at a layer that chooses: [depth][kPanelKeys]. */
     const float* Panel(int64_t layer, int64_t kv_head, int64_t panel) const {
-        return panels_.data() +
-               ((layer * kv_heads_ + kv_head) * panels() + panel) * depth_ * cpu::kPanelKeys;
+        const int64_t head = (layer - first_layer_) * kv_heads_ + kv_head;
+        return panels_.data() + (head * panels() + panel) * depth_ * cpu::kPanelKeys;
     }
     int64_t bytes() const { return panels_.capacity() * static_cast<int64_t>(sizeof(float)); }
 
@@ -55,6 +59,7 @@ class Prompt {
     const int32_t id_;
     const SparseBudget budget_;
     const std::vector<BlockKey> keys_;
+    int64_t first_layer_ = 0;
     int64_t kv_heads_ = 0;
     int64_t rows_per_block_ = 0;
     int64_t depth_ = 0;

@@ -26,8 +26,9 @@ void Selection::Run(BlockScorer::Scratch& scratch) {
 
 void Selection::Choose(BlockScorer::Scratch& scratch) {
     const int64_t layers = workshop_->shape.num_layers;
+    const int64_t first_layer = workshop_->options.dense_layers;
     std::vector<int32_t> chosen;
-    for (int64_t layer = 0; layer < layers && !prompt_->left(); ++layer) {
+    for (int64_t layer = first_layer; layer < layers && !prompt_->left(); ++layer) {
         workshop_->scorer.Choose(*prompt_, layer, seen_, slots_.At(layer), number_, scratch,
                                  &chosen);
         slots_.Plan(layer, chosen, &moves_);
@@ -38,7 +39,8 @@ void Selection::Choose(BlockScorer::Scratch& scratch) {
     });
     const auto loaded = static_cast<int64_t>(moves_.size());
     workshop_->counters.Add(Counter::kLoadedPieces, loaded);
-    workshop_->counters.Add(Counter::kKeptPieces, layers * slots_.slots() - loaded);
+    workshop_->counters.Add(Counter::kKeptPieces,
+                            (layers - first_layer) * slots_.slots() - loaded);
 }
 
 void Selection::Load() {

@@ -35,8 +35,8 @@ struct Workshop {
 };
 
 /**
- * The next selection of a sequence: ranks the candidates of every layer and reads those that are not
- * in the slots yet from the store, into memory of its own. It has copies of all that it reads, so
+ * The next selection of a sequence: ranks the candidates at every layer that chooses and reads those that
+ * are not in the slots yet from the store, into memory of its own. It has copies of all that it reads, so
  * that the sequence may go on, or end, meanwhile.
  */
 class Selection final : public Job, public std::enable_shared_from_this<Selection> {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -33,6 +34,11 @@ Status SparseAttention::Create(std::shared_ptr<KvArena> arena, std::shared_ptr<K
     if (options.score == Score::kRepresentation && shape.descriptions() == 0) {
         return Status::InvalidArgument(
             "createSparseAttention: the score 'representation' needs an arena with one");
+    }
+    if (options.dense_layers < 0 || options.dense_layers > shape.num_layers) {
+        return Status::InvalidArgument(
+            "createSparseAttention: denseLayers is " + std::to_string(options.dense_layers) +
+            ", expected 0 to the arena's " + std::to_string(shape.num_layers) + " layers");
     }
     attention->reset(new SparseAttention(std::move(arena), std::move(store), options, kernels,
                                          std::move(pool)));
@@ -83,9 +89,11 @@ Status SparseAttention::Watch(int32_t id, const SparseBudget& budget,
         }
     }
     const auto prompt = std::make_shared<Prompt>(id, budget, keys);
-    prompt->Pack(*arena_, workshop_->options.score,
-                 blocks.subspan(static_cast<std::size_t>(budget.init)), workshop_->kernels, *pool_);
-    sequences_.emplace(id, std::make_shared<Sequence>(prompt, arena_->shape(), blocks));
+    const SparseOptions& options = workshop_->options;
+    prompt->Pack(*arena_, options, blocks.subspan(static_cast<std::size_t>(budget.init)),
+                 workshop_->kernels, *pool_);
+    sequences_.emplace(id, std::make_shared<Sequence>(prompt, arena_->shape(),
+                                                      options.dense_layers, blocks));
     return Status::Ok();
 }
 
@@ -99,18 +107,11 @@ Status SparseAttention::Enter(int32_t id, std::span<const int32_t> slots) {
     const std::vector<int32_t> slot_blocks(slots.begin(), slots.end());
     const Status status = CheckSlots(id, budget, slot_blocks);
     if (!status.ok()) return status;
-    sequence->Enter(arena_->shape(), slot_blocks);
-    for (std::size_t s = 0; s < slots.size(); ++s) {
-        // A block that was none of its candidates holds none of them.
-        const auto at = std::find(blocks.begin(), blocks.end(), slots[s]);
-        if (at == blocks.end()) continue;
-        for (int64_t layer = 0; layer < arena_->shape().num_layers; ++layer) {
-            sequence->slots.Put(layer, static_cast<int64_t>(s),
-                                static_cast<int32_t>(at - blocks.begin()));
-        }
-    }
+    auto start = Clock::now();
+    sequence->Enter(*arena_, slot_blocks, *pool_);
+    workshop_->counters.Add(Counter::kSwitchMicros, MicrosSince(start));
     const std::vector<Move> moves = ChooseNow(*sequence);
-    const auto start = Clock::now();
+    start = Clock::now();
     std::vector<Copy> copies;
     for (const Move& move : moves) {
         // What is chosen and in no slot yet is in no block that is written to here.
@@ -145,17 +146,18 @@ Status SparseAttention::CheckSlots(int32_t id, const SparseBudget& budget,
 
 std::vector<Move> SparseAttention::ChooseNow(const Sequence& sequence) {
     const auto start = Clock::now();
-    const auto layers = static_cast<std::size_t>(arena_->shape().num_layers);
+    const int64_t layers = choosing_layers();
     // It was dense so far: it attended all.
     std::vector<int32_t> all;
     for (int32_t i = 0; i < sequence.prompt->budget().candidates; ++i) all.push_back(i);
     scratch_.resize(static_cast<std::size_t>(pool_->threads()));
-    std::vector<std::vector<Move>> moves(layers);
-    pool_->Run(static_cast<int64_t>(layers), [&](int64_t layer, int thread) {
+    std::vector<std::vector<Move>> moves(static_cast<std::size_t>(layers));
+    pool_->Run(layers, [&](int64_t i, int thread) {
+        const int64_t layer = workshop_->options.dense_layers + i;
         std::vector<int32_t> chosen;
         workshop_->scorer.Choose(*sequence.prompt, layer, sequence.seen, all, sequence.selections,
                                  scratch_[static_cast<std::size_t>(thread)], &chosen);
-        sequence.slots.Plan(layer, chosen, &moves[static_cast<std::size_t>(layer)]);
+        sequence.slots.Plan(layer, chosen, &moves[static_cast<std::size_t>(i)]);
     });
     std::vector<Move> joined;
     for (const std::vector<Move>& some : moves) {
@@ -280,7 +282,8 @@ void SparseAttention::FinishStep() {
     const ScopedFloatMode float_mode;
     for (const std::shared_ptr<Sequence>& sequence : in_step_) {
         const SparseBudget& budget = sequence->prompt->budget();
-        const bool chooses = budget.top_k > 0 && budget.top_k < budget.candidates;
+        const bool chooses =
+            choosing_layers() > 0 && budget.top_k > 0 && budget.top_k < budget.candidates;
         if (!sequence->entered || sequence->lost || !chooses) continue;
         ++sequence->steps;
         if (sequence->pending != nullptr) {
@@ -291,7 +294,7 @@ void SparseAttention::FinishStep() {
         const bool regular = sequence->steps >= std::max<int64_t>(1, options.stride - 1);
         const bool early =
             !regular && options.drift_cosine > 0.0 &&
-            sequence->QueryCosine(arena_->shape().head_dim) < options.drift_cosine;
+            sequence->QueryCosine(arena_->shape()) < options.drift_cosine;
         if (regular || early) StartSelection(*sequence, early);
     }
     ++finished_steps_;
@@ -313,12 +316,13 @@ void SparseAttention::ProbeRecall() {
     for (const std::shared_ptr<Sequence>& sequence : in_step_) {
         if (sequence->entered && !sequence->lost) entered.push_back(sequence);
     }
-    if (entered.empty() || !recalls_->Begin()) return;
+    const int64_t layers = choosing_layers();
+    if (entered.empty() || layers == 0 || !recalls_->Begin()) return;
     const ArenaShape& shape = arena_->shape();
     const int64_t probe = probes_++;
-    const int64_t layer = probe % shape.num_layers;
+    const int64_t layer = workshop_->options.dense_layers + probe % layers;
     const Sequence& sequence =
-        *entered[static_cast<std::size_t>(probe / shape.num_layers) % entered.size()];
+        *entered[static_cast<std::size_t>(probe / layers) % entered.size()];
     const auto layer_of = [&](const std::vector<float>& values, int64_t each) {
         const auto first = values.begin() + layer * shape.num_query_heads * each;
         return std::vector<float>(first, first + shape.num_query_heads * each);
@@ -351,6 +355,11 @@ Status SparseAttention::Chosen(int32_t id, int64_t layer,
     if (sequence == nullptr || !sequence->entered) {
         return Refuse("selection", id, "has not entered");
     }
+    if (layer < workshop_->options.dense_layers) {
+        candidates->resize(static_cast<std::size_t>(sequence->prompt->budget().candidates));
+        std::iota(candidates->begin(), candidates->end(), 0);
+        return Status::Ok();
+    }
     const std::span<const int32_t> contents = sequence->slots.At(layer);
     candidates->assign(contents.begin(), contents.end());
     std::sort(candidates->begin(), candidates->end());
@@ -360,6 +369,12 @@ Status SparseAttention::Chosen(int32_t id, int64_t layer,
 int64_t SparseAttention::representation_bytes() const {
     int64_t bytes = 0;
     for (const auto& [id, sequence] : sequences_) bytes += sequence->prompt->bytes();
+    return bytes;
+}
+
+int64_t SparseAttention::dense_layer_bytes() const {
+    int64_t bytes = 0;
+    for (const auto& [id, sequence] : sequences_) bytes += sequence->dense_bytes();
     return bytes;
 }
 

@@ -56,6 +56,8 @@ class SparseAttention {
     int64_t sequences() const { return static_cast<int64_t>(sequences_.size()); }
     /** Of representations outside the arena. */
     int64_t representation_bytes() const;
+    /** Of keys and values at the dense layers, outside the arena. */
+    int64_t dense_layer_bytes() const;
 
     /** Ends the thread and forgets all sequences. */
     void Dispose();
@@ -74,6 +76,10 @@ class SparseAttention {
     Sequence* Find(int32_t id) const;
     /** Whether blocks can be the slots of a sequence. */
     Status CheckSlots(int32_t id, const SparseBudget& budget, std::vector<int32_t> slots) const;
+    /** Layers at which blocks are chosen: those behind the dense ones. */
+    int64_t choosing_layers() const {
+        return arena_->shape().num_layers - workshop_->options.dense_layers;
+    }
     /** The moves of a first selection, made here and now. */
     std::vector<Move> ChooseNow(const Sequence& sequence);
     uint8_t* SlotPiece(const Sequence& sequence, const Move& move) const;

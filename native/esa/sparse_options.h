@@ -12,6 +12,7 @@ enum class GroupReduce { kMax, kMean };
 struct SparseOptions {
     Score score = Score::kRepresentation;
     GroupReduce group_reduce = GroupReduce::kMax;
+    int64_t dense_layers = 0;
     int64_t stride = 5;
     double next_share = 0.0;
     double drift_cosine = 0.0;

@@ -105,6 +105,38 @@ UCM_TEST(esa_all_candidates_chosen_is_dense_to_the_bit) {
     }
 }
 
+/** With all layers dense nothing is left out, however few blocks stay in the arena. */
+UCM_TEST(esa_all_layers_dense_is_dense_to_the_bit) {
+    Random random(31);
+    const ArenaShape shape =
+        EsaShape(3, 2, 3, 64, Dtype::kBfloat16, {Representation::kMinMax, 16}, 16, 160);
+    for (const int threads : {1, 3}) {
+        for (const int64_t prompt : {96, 100, 111, 16 * 40, 16 * 40 + 5}) {
+            EsaCase room(shape, {.dense_layers = 3, .stride = 1, .recall_every = 1}, Best(),
+                         threads);
+            const esa::SparseBudget budget = {1, prompt / 16 - 2, 2};
+            Actor dense = room.Begin(random, 1, budget, prompt, prompt + 40);
+            Actor sparse = room.Begin(random, 2, budget, prompt, prompt + 40);
+            sparse.story = dense.story;
+            for (Actor* actor : {&dense, &sparse}) room.FeedPrompt(*actor);
+            room.Watch(sparse);
+            for (int step = 0; step < 40; ++step) {
+                const auto outputs = room.Decode({&dense, &sparse});
+                UCM_CHECK_MESSAGE(outputs[0] == outputs[1], "prompt " + std::to_string(prompt));
+                if (step == 0) room.Enter(sparse, {3, -1});
+                UCM_CHECK(room.sparse->Settle(Ids{2}).empty());
+            }
+            UCM_CHECK(room.sparse->dense_layer_bytes() ==
+                      3 * budget.candidates * room.arena->description_offset());
+            UCM_CHECK(room.sparse->counters().Get(esa::Counter::kSelections) == 1);
+            UCM_CHECK(room.store->loaded_pieces() == 0);
+            UCM_CHECK(room.sparse->TakeRecalls().empty());
+            room.End(sparse);
+            UCM_CHECK(room.sparse->dense_layer_bytes() == 0);
+        }
+    }
+}
+
 UCM_TEST(esa_attention_over_what_is_kept_matches_its_definition) {
     Random random(22);
     for (const cpu::Kernels* kernels : cpu::AvailableKernels()) {
@@ -112,9 +144,10 @@ UCM_TEST(esa_attention_over_what_is_kept_matches_its_definition) {
             const int64_t stride = random.Integer(1, 4);
             const auto kind = random.Pick<Representation>(
                 {Representation::kMean, Representation::kMinMax, Representation::kCuboid});
-            const ArenaShape shape = EsaShape(2, 2, 3, random.Pick<int64_t>({40, 64}), dtype,
+            const int64_t dense_layers = random.Integer(0, 2);
+            const ArenaShape shape = EsaShape(3, 2, 3, random.Pick<int64_t>({40, 64}), dtype,
                                               {kind, 16}, 16, 128);
-            EsaCase room(shape, {.stride = stride}, *kernels, 2);
+            EsaCase room(shape, {.dense_layers = dense_layers, .stride = stride}, *kernels, 2);
             Actor first = Entered(room, random, 1, {1, 18, 5}, 340, 380, {1, 2, 5, 16, 17});
             Actor second = Entered(room, random, 2, {0, 9, 0}, 150, 200, {});
             Actor third = Entered(room, random, 3, {2, 6, 2}, 8 * 16, 170, {5, -1});
@@ -126,7 +159,8 @@ UCM_TEST(esa_attention_over_what_is_kept_matches_its_definition) {
                 const auto outputs = room.Decode(actors);
                 for (std::size_t i = 0; i < actors.size(); ++i) {
                     CheckAgainstDefinition(room, *actors[i], outputs[i],
-                                           std::string(kernels->name) + ", step " +
+                                           std::string(kernels->name) + ", dense layers " +
+                                               std::to_string(dense_layers) + ", step " +
                                                std::to_string(step) + ", sequence " +
                                                std::to_string(actors[i]->id));
                 }
@@ -362,6 +396,10 @@ UCM_TEST(esa_refuses_what_does_not_fit) {
     std::shared_ptr<esa::SparseAttention> none;
     refused(esa::SparseAttention::Create(room.arena, room.store, {}, Best(), room.pool, &none),
             "needs an arena with one");
+    refused(esa::SparseAttention::Create(room.arena, room.store,
+                                         {.score = esa::Score::kRandom, .dense_layers = 3}, Best(),
+                                         room.pool, &none),
+            "denseLayers is 3, expected 0 to the arena's 2 layers");
     const auto other = std::make_shared<FaultyStore>(BlockShape{4096, 2, 16});
     refused(esa::SparseAttention::Create(room.arena, other, kRandomPicks, Best(), room.pool, &none),
             "the store's blocks are 2 layers in 4096 bytes");

@@ -39,11 +39,10 @@ void FaultyStore::Keep(const BlockKey& key, const uint8_t* block) {
     blocks_[key].assign(block, block + shape_.bytes_per_block);
 }
 
-bool FaultyStore::Holds(const BlockKey& key, int64_t layer, const uint8_t* piece) {
+bool FaultyStore::Holds(const BlockKey& key, int64_t layer, const uint8_t* piece, int64_t bytes) {
     const std::lock_guard lock(mutex_);
-    const auto bytes = static_cast<std::size_t>(shape_.layer_bytes());
-    return std::memcmp(blocks_.at(key).data() + static_cast<std::size_t>(layer) * bytes, piece,
-                       bytes) == 0;
+    const uint8_t* kept = blocks_.at(key).data() + layer * shape_.layer_bytes();
+    return std::memcmp(kept, piece, static_cast<std::size_t>(bytes)) == 0;
 }
 
 void FaultyStore::Break(const BlockKey& key, std::optional<BlockStatus> status) {

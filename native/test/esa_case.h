@@ -32,8 +32,8 @@ class FaultyStore final : public KvStore {
     void Break(const BlockKey& key, std::optional<BlockStatus> status);
     /** Nothing is answered until it is called with false. */
     void Stall(bool stalled);
-    /** Whether a piece is the one that was kept. */
-    bool Holds(const BlockKey& key, int64_t layer, const uint8_t* piece);
+    /** Whether a piece's first bytes are those of the one that was kept. */
+    bool Holds(const BlockKey& key, int64_t layer, const uint8_t* piece, int64_t bytes);
     int64_t loaded_pieces() const { return loaded_.load(); }
 
     const BlockShape& shape() const override { return shape_; }

@@ -67,16 +67,19 @@ void CheckSlots(const EsaCase& room, const Actor& actor) {
     UCM_CHECK(room.sparse
                   ->BeginStep(std::vector<int32_t>{actor.id}, std::vector<int32_t>{0, 1}, &rows)
                   .ok());
-    const int64_t top_k = actor.budget.top_k;
     for (int64_t layer = 0; layer < room.shape.num_layers; ++layer) {
+        const bool dense = layer < rows[0].dense_layers;
+        const int64_t pieces = dense ? actor.budget.candidates : actor.budget.top_k;
+        const int64_t bytes =
+            dense ? room.arena->description_offset() : room.arena->bytes_per_layer();
         const std::vector<int32_t> chosen = room.Chosen(actor, layer);
-        UCM_CHECK(static_cast<int64_t>(chosen.size()) == top_k);
-        for (int64_t i = 0; i < top_k; ++i) {
+        UCM_CHECK(static_cast<int64_t>(chosen.size()) == pieces);
+        for (int64_t i = 0; i < pieces; ++i) {
             const auto candidate = static_cast<std::size_t>(chosen[static_cast<std::size_t>(i)]);
             UCM_CHECK(i == 0 || chosen[static_cast<std::size_t>(i - 1)] <
                                     chosen[static_cast<std::size_t>(i)]);
-            UCM_CHECK(room.store->Holds(actor.keys[candidate], layer,
-                                        rows[0].pieces[layer * top_k + i]));
+            UCM_CHECK(room.store->Holds(actor.keys[candidate], layer, rows[0].PieceAt(layer, i),
+                                        bytes));
         }
     }
 }
@@ -96,6 +99,7 @@ class Hammer {
         }
         for (Actor& actor : actors_) room_.End(actor);
         UCM_CHECK(room_.sparse->sequences() == 0 && room_.sparse->representation_bytes() == 0);
+        UCM_CHECK(room_.sparse->dense_layer_bytes() == 0);
         UCM_CHECK(room_.sparse->counters().Get(esa::Counter::kLostSequences) == lost_);
         // Each loss has a cause, and most go well.
         UCM_CHECK(lost_ == 0 || saboteur_.breaks() > 0 ||
@@ -180,8 +184,8 @@ UCM_TEST(esa_hammer) {
     uint32_t seed = 31;
     for (const esa::Score score : {esa::Score::kRepresentation, esa::Score::kRandom}) {
         for (const int64_t stride : {1, 2, 4}) {
-            Hammer({shape}, {.score = score, .stride = stride, .drift_cosine = 0.3,
-                             .recall_every = 2, .wait = milliseconds(30)},
+            Hammer({shape}, {.score = score, .dense_layers = stride / 2 % 2, .stride = stride,
+                             .drift_cosine = 0.3, .recall_every = 2, .wait = milliseconds(30)},
                    seed++)
                 .Run();
         }

@@ -235,7 +235,7 @@ UCM_TEST(esa_votes_match_their_definition) {
                         WriteDescriptions(random, *room.arena, block);
                     }
                     esa::Prompt prompt(1, actor.budget, actor.keys);
-                    prompt.Pack(*room.arena, options.score,
+                    prompt.Pack(*room.arena, options,
                                 std::span<const int32_t>(actor.blocks).subspan(1, 9), *kernels,
                                 *room.pool);
                     const esa::BlockScorer scorer(shape, options, *kernels);
@@ -327,7 +327,7 @@ UCM_TEST(esa_choices_break_ties_and_survive_nan) {
     room.FeedPrompt(actor);
     const auto choose = [&](float query) {
         esa::Prompt prompt(1, actor.budget, actor.keys);
-        prompt.Pack(*room.arena, esa::Score::kRepresentation,
+        prompt.Pack(*room.arena, esa::SparseOptions{},
                     std::span<const int32_t>(actor.blocks).first(6), cpu::kScalarKernels,
                     *room.pool);
         const esa::BlockScorer scorer(shape, {}, cpu::kScalarKernels);

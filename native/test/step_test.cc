@@ -73,7 +73,7 @@ UCM_TEST(StepWorkCoversEveryRowAndSegmentOnce) {
                 .ok());
         // (sequence, head, row) -> segments covered.
         std::vector<std::vector<int>> seen(2 * 2 * 200, std::vector<int>(6, 0));
-        for (const WorkItem& item : step.items()) {
+        for (const WorkItem& item : step.work(0).items) {
             UCM_CHECK(item.rows >= 1 && item.rows <= kMaxTileRows);
             for (int64_t row = item.row_begin; row < item.row_begin + item.rows; ++row) {
                 for (int64_t s = item.segment_begin; s < item.segment_end; ++s) {

@@ -3,23 +3,30 @@ import type { AttentionCost, SparseCounts } from "../messages/index.js";
 
 /** The lines of a summary on sparse attention: what it kept, what it cost, and what dense would have. */
 export function sparseRows(report: SparseReport): [string, string][] {
-  const { method, entered, promptBlocks, keptBlocks, peakSavedBytes, counts } = report;
+  const { method, entered, promptBlocks, keptBlocks, counts } = report;
   const fallbacks = describeFallbacks(report);
   if (entered === 0 || counts === null) {
     return [[method, `no prompt was long enough for it, attention was dense${fallbacks}`]];
   }
   const share = ((100 * keptBlocks) / promptBlocks).toFixed(0);
-  const saved = `${(peakSavedBytes / 2 ** 20).toFixed(1)} MiB of KV cache freed`;
   const sequences = `${entered} ${entered === 1 ? "sequence" : "sequences"}`;
   return [
     [
       method,
-      `${sequences}, blocks kept ${keptBlocks} of ${promptBlocks} (${share} %), ${saved}${fallbacks}`,
+      `${sequences}, blocks kept ${keptBlocks} of ${promptBlocks} (${share} %), ${describeMemory(report)}${fallbacks}`,
     ],
     ["Attention", describeAttention(counts)],
     ["Recall", describeRecall(report)],
     ["Retrieval", describeRetrieval(counts)],
   ];
+}
+
+/** At the peaks, which may not have been at the same time. */
+function describeMemory({ peakSavedBytes, peakDenseLayerBytes }: SparseReport): string {
+  const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const beside =
+    peakDenseLayerBytes > 0 ? `, ${mib(peakDenseLayerBytes)} of dense layers beside it` : "";
+  return `${mib(peakSavedBytes)} of KV cache freed${beside}`;
 }
 
 function describeFallbacks({ refused, lost }: SparseReport): string {

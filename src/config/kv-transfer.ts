@@ -21,13 +21,13 @@ export function resolveKvTransfer(
 ): { store: StoreConfig | null; sparse: SparseConfig | null } {
   if (kvTransferConfig === null) return { store: null, sparse: null };
   const transfer = parseKvTransferConfig(kvTransferConfig);
+  const facts = { blockSize, numLayers: model.numLayers };
   const named = resolveStore(transfer, {
-    blockSize,
-    numLayers: model.numLayers,
+    ...facts,
     // UCM's kv_block_size knows of keys and values alone.
     bytesPerBlock: bytesPerBlock(model, blockSize, kvDtype),
   });
-  const sparse = named?.kind === "module" ? null : resolveSparse(readExtra(transfer), blockSize);
+  const sparse = named?.kind === "module" ? null : resolveSparse(readExtra(transfer), facts);
   if (named?.kind === "module") checkPlugin(named, transfer.kv_connector_extra_config ?? {});
   if (sparse !== null) checkRole(sparse, transfer.kv_role);
   const ownBytes = Math.floor(machine.availableBytes * gpuMemoryUtilization * OWN_STORE_SHARE);
@@ -61,9 +61,11 @@ function logStore(store: StoreConfig): void {
   );
 }
 
-function logSparse({ method, window, score, representationTokens, stride }: SparseConfig): void {
-  const { init, local, minBlocks, ratio } = window;
+function logSparse(config: SparseConfig): void {
+  const { method, score, representationTokens, stride, denseLayers } = config;
+  const { init, local, minBlocks, ratio } = config.window;
+  const dense = denseLayers > 0 ? `; the first ${denseLayers} layers attend to all of them` : "";
   log.info(
-    `Sparse attention ${method}: prompts of ${minBlocks} blocks or more keep their first ${init} and last ${local} blocks and ${ratio} of the others, chosen every ${stride} steps by ${score} of ${representationTokens} tokens`,
+    `Sparse attention ${method}: prompts of ${minBlocks} blocks or more keep their first ${init} and last ${local} blocks and ${ratio} of the others, chosen every ${stride} steps by ${score} of ${representationTokens} tokens${dense}`,
   );
 }

@@ -1,5 +1,5 @@
 import type { SparseConfig } from "../messages/index.js";
-import { type SparseMethod, sparseMethods } from "../sparse/index.js";
+import { type SparseFacts, type SparseMethod, sparseMethods } from "../sparse/index.js";
 import { didYouMean, invalid, isObject, refuseUnknown } from "./store-extra.js";
 
 /**
@@ -8,7 +8,7 @@ import { didYouMean, invalid, isObject, refuseUnknown } from "./store-extra.js";
  */
 export function resolveSparse(
   extra: Record<string, unknown>,
-  blockSize: number,
+  facts: SparseFacts,
 ): SparseConfig | null {
   const { name, settings } = namedMethod(extra);
   if (name === null) return null;
@@ -21,7 +21,7 @@ export function resolveSparse(
     );
   }
   const where = `ucm_sparse_config.${name}`;
-  const config = method.configure(readSettings(where, method, settings), blockSize);
+  const config = method.configure(readSettings(where, method, settings), facts);
   if (typeof config === "string") throw invalid(`${where}: ${config}`);
   return config;
 }

@@ -107,7 +107,7 @@ export class Engine {
           });
     this.#scheduler = createScheduler(config);
     const { sparse, cache } = config;
-    this.#sparse = sparse === null ? null : new SparseTotals(sparse.method, cache);
+    this.#sparse = sparse === null ? null : new SparseTotals(sparse.method, cache, observer);
     if (canRecover(executor)) executor.onLost((error) => this.#lose(error));
   }
 

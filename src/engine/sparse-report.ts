@@ -1,6 +1,7 @@
 import type { EngineConfig } from "../config/engine-config.js";
 import { log } from "../log/index.js";
 import type { SparseCounts, SparseNews } from "../messages/index.js";
+import type { EngineObserver } from "../metrics/index.js";
 import type { SparseBudgets, SparseStats } from "../scheduler/index.js";
 import { sparseBudget } from "../sparse/index.js";
 
@@ -11,6 +12,8 @@ export interface SparseReport extends SparseStats {
   /** Bytes of the arena that sequences do without now, and the most that they ever did. */
   savedBytes: number;
   peakSavedBytes: number;
+  /** The most that keys and values of the dense layers ever took outside the arena. */
+  peakDenseLayerBytes: number;
   recall: RecallSummary;
   /** Null until the first sequence was watched. */
   counts: SparseCounts | null;
@@ -32,13 +35,20 @@ const BINS = 1000;
 export class SparseTotals {
   readonly #method: string;
   readonly #bytesPerBlock: number;
+  readonly #observer: Pick<EngineObserver, "recalled"> | null;
   readonly #bins = new Uint32Array(BINS + 1);
   #samples = 0;
   #sum = 0;
   #counts: SparseCounts | null = null;
+  #peakDenseLayerBytes = 0;
 
-  constructor(method: string, { kvBytes, numBlocks }: EngineConfig["cache"]) {
+  constructor(
+    method: string,
+    { kvBytes, numBlocks }: EngineConfig["cache"],
+    observer: Pick<EngineObserver, "recalled"> | null,
+  ) {
     this.#method = method;
+    this.#observer = observer;
     this.#bytesPerBlock = kvBytes / numBlocks;
   }
 
@@ -57,7 +67,9 @@ export class SparseTotals {
       "blocks that left the KV cache could not be read back from the store; it is computed again, with dense attention.",
     );
     this.#counts = counts;
+    this.#peakDenseLayerBytes = Math.max(this.#peakDenseLayerBytes, counts.denseLayerBytes);
     for (const recall of recalls) {
+      this.#observer?.recalled(recall);
       this.#samples += 1;
       this.#sum += recall;
       this.#bins[Math.round(Math.min(Math.max(recall, 0), 1) * BINS)]! += 1;
@@ -70,6 +82,7 @@ export class SparseTotals {
       method: this.#method,
       savedBytes: stats.droppedBlocks * this.#bytesPerBlock,
       peakSavedBytes: stats.peakDroppedBlocks * this.#bytesPerBlock,
+      peakDenseLayerBytes: this.#peakDenseLayerBytes,
       recall: {
         samples: this.#samples,
         mean: this.#samples === 0 ? null : this.#sum / this.#samples,

@@ -20,6 +20,8 @@ export interface SparseConfig {
   /** Tokens that one representation stands for. */
   representationTokens: 16 | 32 | 128;
   groupReduce: "max" | "mean";
+  /** First layers that attend to all blocks, kept outside the arena. */
+  denseLayers: number;
   /** Decode steps between two selections. */
   stride: number;
   /** Share of a block's vote that the block after it has at least. */
@@ -99,6 +101,8 @@ export interface SparseCounts {
   switchMicros: number;
   /** Bytes of representations outside the arena, now. */
   representationBytes: number;
+  /** Bytes of keys and values of the dense layers outside the arena, now. */
+  denseLayerBytes: number;
   /** Attention of decode steps whose sequences were all on their way into sparse attention. */
   dense: AttentionCost;
   /** Attention of decode steps whose sequences had all entered it. */

@@ -35,3 +35,6 @@ export const transferSpeedBuckets = [
   ...range(50, 100, 10),
 ];
 export const hitRateBuckets = range(0, 10, 1).map((tenths) => tenths / 10);
+
+/** Close together where the worst samples of a good configuration are. */
+export const recallBuckets = range(1, 20, 1).map((twentieths) => twentieths / 20);

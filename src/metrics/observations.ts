@@ -57,6 +57,8 @@ export interface EngineObserver {
   /** Share of a prompt's full blocks that the store gave, 0 to 1. */
   lookedUp(hitRate: number): void;
   transferred(record: TransferRecord): void;
+  /** Share of the true attention that the blocks kept by sparse attention had, 0 to 1. */
+  recalled(share: number): void;
 }
 
 /** Load and totals of the engine as of now; totals are since the start. */
@@ -77,6 +79,43 @@ export interface EngineSnapshot {
   promptTokensBySource: PromptTokensBySource;
   /** One per worker with a store. */
   stores: readonly StoreSnapshot[];
+  /** Null when attention is dense. */
+  sparse: SparseSnapshot | null;
+}
+
+/** What sparse attention came to; sizes are of each worker. */
+export interface SparseSnapshot {
+  method: string;
+  /** Sequences that are sparse now. */
+  running: number;
+  /** Since the start: times that a sequence became sparse, with its prompt's blocks and those kept. */
+  entered: number;
+  promptBlocks: number;
+  keptBlocks: number;
+  /** Bytes of the KV cache that sequences do without now, and the most they ever did. */
+  savedBytes: number;
+  peakSavedBytes: number;
+  /** Sequences that went on dense: the store had no room for them, or lost a block. */
+  refused: number;
+  lost: number;
+  /** What a worker last told; null before the first sequence. */
+  counts: SparseWorkerCounts | null;
+}
+
+/** Of one worker: counts and times since it started, sizes as of now. */
+export interface SparseWorkerCounts {
+  selections: number;
+  earlySelections: number;
+  selectMicros: number;
+  loadMicros: number;
+  switchMicros: number;
+  waitMicros: number;
+  lateSteps: number;
+  /** (block, layer) pieces read from the store, and those chosen again. */
+  loadedPieces: number;
+  keptPieces: number;
+  representationBytes: number;
+  denseLayerBytes: number;
 }
 
 export interface PromptTokensBySource {

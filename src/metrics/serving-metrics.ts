@@ -3,6 +3,7 @@ import { createEngineMetrics, type EngineFacts } from "./engine-metrics.js";
 import { createHttpMetrics, type HttpRecord } from "./http-metrics.js";
 import type { EngineObserver, EngineSnapshot } from "./observations.js";
 import { SeriesMaker } from "./series.js";
+import { createSparseMetrics } from "./sparse-metrics.js";
 import { createStoreMetrics } from "./store-metrics.js";
 
 export interface ServingMetricsOptions extends EngineFacts {
@@ -53,6 +54,7 @@ export class ServingMetrics {
     return {
       ...engine,
       ...store,
+      ...createSparseMetrics(series, snapshot),
       stepped(record) {
         engine.stepped(record);
         store.stepped(record);

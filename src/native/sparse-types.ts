@@ -22,6 +22,11 @@ export interface SparseSpec {
   score: "representation" | "random" | "oracle";
   /** How the query heads of a group make one score of a KV head. */
   groupReduce: "max" | "mean";
+  /**
+   * First layers at which entered sequences attend to all candidates, in copies outside the arena; 0 to
+   * the arena's layers.
+   */
+  denseLayers: number;
   /** Decode steps between two selections, 1 or more. */
   stride: number;
   /** Share of a block's vote that the block after it has at least, 0 to 1: text is read on. */
@@ -69,6 +74,8 @@ export interface SparseStats {
   switchMicros: number;
   /** Bytes of representations held outside the arena, now. */
   representationBytes: number;
+  /** Bytes of keys and values of the dense layers held outside the arena, now. */
+  denseLayerBytes: number;
   /** Sequences known now. */
   sequences: number;
 }
@@ -106,7 +113,10 @@ export interface SparseAttention {
   leave(seqIds: Int32Array): void;
   /** Shares of the true attention mass that the kept blocks covered, float32, since the last call. */
   takeRecalls(): Float32Array;
-  /** For tests and traces: candidates in the slots of a layer, int32 [topK], rising. */
+  /**
+   * For tests and traces: candidates that a layer attends to, rising; int32 [topK], at a dense layer
+   * [candidates].
+   */
   selection(seqId: number, layer: number): Int32Array;
   stats(): SparseStats;
   /** Ends the thread; the arena and the store must live until then. */

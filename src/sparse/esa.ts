@@ -15,6 +15,7 @@ interface EsaSettings {
   /** 0 is the most that the block size allows. */
   representation_tokens: (typeof representationTokens)[number] | 0;
   group_reduce: SparseConfig["groupReduce"];
+  dense_layers: number;
   next_share: number;
   drift_cosine: number;
   recall_every: number;
@@ -30,6 +31,7 @@ const keys: SparseKeys<EsaSettings> = {
   score: choiceKey("minmax", ["mean", "minmax", "cuboid", "random", "oracle"]),
   representation_tokens: choiceKey(0, [0, 16, 32, 128]),
   group_reduce: choiceKey("max", ["max", "mean"]),
+  dense_layers: integerKey(0, 0),
   next_share: shareKey(0.7, 0),
   drift_cosine: shareKey(0, 0),
   recall_every: integerKey(64, 0),
@@ -43,10 +45,13 @@ const keys: SparseKeys<EsaSettings> = {
 export const esa = defineMethod<EsaSettings>({
   keys,
 
-  configure(settings, blockSize) {
+  configure(settings, { blockSize, numLayers }) {
     const { init_window_sz: init, local_window_sz: local, min_blocks: minBlocks } = settings;
     if (minBlocks < init + local) {
       return `min_blocks must be at least init_window_sz + local_window_sz = ${init + local}, got ${minBlocks}.`;
+    }
+    if (settings.dense_layers > numLayers) {
+      return `dense_layers must be an integer from 0 to ${numLayers}, the layers of the model, got ${settings.dense_layers} (default 0).`;
     }
     const tokens =
       settings.representation_tokens || representationTokens.find((most) => most <= blockSize);
@@ -61,6 +66,7 @@ export const esa = defineMethod<EsaSettings>({
       score: settings.score,
       representationTokens: tokens,
       groupReduce: settings.group_reduce,
+      denseLayers: settings.dense_layers,
       stride: settings.retrieval_stride,
       nextShare: settings.next_share,
       driftCosine: settings.drift_cosine,

@@ -2,7 +2,7 @@ import type { SparseBudget, SparseConfig } from "../messages/index.js";
 import { esa } from "./esa.js";
 import type { SparseMethod } from "./method.js";
 
-export type { SparseKey, SparseMethod } from "./method.js";
+export type { SparseFacts, SparseKey, SparseMethod } from "./method.js";
 export { SparseRanks } from "./rank-news.js";
 
 /** The methods by their names in ucm_sparse_method. */

@@ -1,5 +1,11 @@
 import type { SparseBudget, SparseConfig } from "../messages/index.js";
 
+/** What a configuration has to go with. */
+export interface SparseFacts {
+  blockSize: number;
+  numLayers: number;
+}
+
 /** A key of a method's object in ucm_sparse_config. */
 export interface SparseKey<Value> {
   /** Legal values in words, to follow "must be". */
@@ -20,7 +26,7 @@ export type SparseKeys<Settings> = { readonly [Name in keyof Settings]: SparseKe
 export interface SparseMethod<Settings extends object = Record<string, unknown>> {
   readonly keys: SparseKeys<Settings>;
   /** The configuration for these settings, or what is wrong with them together, as a sentence. */
-  configure(settings: Settings, blockSize: number): SparseConfig | string;
+  configure(settings: Settings, facts: SparseFacts): SparseConfig | string;
   /** What is kept of a prompt of so many tokens; null when all of it is, and attention is dense. */
   budget(config: SparseConfig, promptTokens: number, blockSize: number): SparseBudget | null;
 }

@@ -27,10 +27,11 @@ export function createSparseRunner(
 }
 
 function sparseSpec(config: SparseConfig, seed: number): SparseSpec {
-  const { score, groupReduce, stride, nextShare, driftCosine, recallEvery, waitMs } = config;
+  const { score, groupReduce, denseLayers, stride, nextShare, driftCosine, recallEvery, waitMs } =
+    config;
   const isMeasurement = score === "random" || score === "oracle";
   return {
     score: isMeasurement ? score : "representation",
-    ...{ groupReduce, stride, nextShare, driftCosine, recallEvery, waitMs, seed },
+    ...{ groupReduce, denseLayers, stride, nextShare, driftCosine, recallEvery, waitMs, seed },
   };
 }

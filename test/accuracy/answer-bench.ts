@@ -26,6 +26,8 @@ export interface Selector
   extends Pick<SparseSpec, "score" | "groupReduce" | "stride" | "nextShare" | "driftCosine"> {
   name: string;
   representation: "mean" | "minmax" | "cuboid";
+  /** 0 where it is left out. */
+  denseLayers?: number;
 }
 
 export interface SparseAnswer {
@@ -165,7 +167,7 @@ export class AnswerBench {
 
   #addLane(selector: Selector): void {
     const { name, representation, ...chosen } = selector;
-    const spec = { ...chosen, recallEvery: 1, waitMs: WAIT_MS, seed: 1 };
+    const spec = { denseLayers: 0, ...chosen, recallEvery: 1, waitMs: WAIT_MS, seed: 1 };
     const native = loadNative();
     const attention = native.createSparseAttention(
       this.#test.model.arena,

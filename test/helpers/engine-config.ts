@@ -69,6 +69,7 @@ export const testSparseConfig: SparseConfig = {
   score: "minmax",
   representationTokens: 16,
   groupReduce: "max",
+  denseLayers: 0,
   stride: 5,
   nextShare: 0.7,
   driftCosine: 0,

@@ -75,6 +75,68 @@ describe("what stays dense is dense to the bit", () => {
 
 const window = { init: 1, local: 2, minBlocks: 4, ratio: 0.3 };
 
+describe("dense layers", () => {
+  const sampling = { maxTokens: 40, ignoreEos: true };
+  const numLayers = 2;
+
+  it("of the whole model are dense to the bit, and their blocks leave the arena", async () => {
+    const dense = await start({ store: null });
+    const server = await start({ store: {}, sparse: { denseLayers: numLayers, stride: 1 } });
+    for (let round = 0; round < 2; round++) {
+      const ends = [0, 1, BLOCK - 3].map((less) => documents[round]!.slice(0, -3 - less));
+      const prompts = [...documents.slice(0, 2), ...ends];
+      const [expected, answers] = await Promise.all(
+        [dense, server].map((one) =>
+          Promise.all(prompts.map((prompt) => ask(one, prompt, sampling))),
+        ),
+      );
+      expect(answers!.map(bitsOf)).toEqual(expected!.map(bitsOf));
+    }
+    await server.engine.drain();
+    const report = reportOf(server);
+    expect(report.entered).toBeGreaterThanOrEqual(5);
+    expect(report.peakSavedBytes).toBeGreaterThan(0);
+    expect(report.peakDenseLayerBytes).toBeGreaterThan(report.peakSavedBytes);
+    expect(report.counts!.denseLayerBytes).toBe(0);
+    expect(report.recall.samples).toBe(0);
+    expect(report.counts!.loadedPieces).toBe(0);
+  });
+
+  it("survive preemption, prefix hits, n, and blocks that others hold", async () => {
+    const dense = await start({ store: null });
+    const cache = { numBlocks: 42 };
+    const server = await start({ store: {}, cache, sparse: { denseLayers: numLayers } });
+    const more = { maxTokens: 300, ignoreEos: true };
+    for (let round = 0; round < 2; round++) {
+      const answers = await Promise.all(documents.map((prompt) => ask(server, prompt, more)));
+      for (const [i, prompt] of documents.entries()) {
+        expect(bitsOf(answers[i]!)).toEqual(bitsOf(await ask(dense, prompt, more)));
+      }
+    }
+    const { tokenIds } = await ask(server, documents[0]!, { ...sampling, n: 3 });
+    expect(tokenIds).toHaveLength(3 * 40);
+    await server.engine.drain();
+    expect(server.engine.stats().numPreemptions).toBeGreaterThan(0);
+    expect(server.engine.stats().usedBlocks).toBe(0);
+    expect(reportOf(server)).toMatchObject({ running: 0, droppedBlocks: 0, refused: 0, lost: 0 });
+    expect(reportOf(server).counts!.denseLayerBytes).toBe(0);
+  });
+
+  it("before others take what they need, and the others choose", async () => {
+    const server = await start({ store: {}, sparse: { denseLayers: 1, recallEvery: 1 } });
+    const answers = await Promise.all(documents.map((prompt) => ask(server, prompt, sampling)));
+    expect(answers.map(({ tokenIds }) => tokenIds.length)).toEqual(documents.map(() => 40));
+    await server.engine.drain();
+    const report = reportOf(server);
+    expect(report).toMatchObject({ running: 0, droppedBlocks: 0, refused: 0, lost: 0 });
+    // 18 of 21 blocks are candidates and 13 of these leave: one layer of two is kept of all 18.
+    expect(report.peakDenseLayerBytes / report.peakSavedBytes).toBeGreaterThan(0.4);
+    expect(report.peakDenseLayerBytes / report.peakSavedBytes).toBeLessThan(0.7);
+    expect(report.recall.samples).toBeGreaterThan(0);
+    expect(report.counts!.loadedPieces).toBeGreaterThan(0);
+  });
+});
+
 describe.each(["dram", "files", "pipeline"] as const)("sparse sequences over %s", (kind) => {
   it("hold a part of their blocks, beside dense ones, and give all back", async () => {
     const dense = await start({ store: null });

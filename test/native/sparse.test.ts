@@ -27,6 +27,7 @@ const arenaSpec: ArenaSpec = {
 const spec: SparseSpec = {
   score: "representation",
   groupReduce: "max",
+  denseLayers: 0,
   stride: 2,
   nextShare: 0.7,
   driftCosine: 0,
@@ -190,7 +191,11 @@ describe("sparse attention", () => {
       .toBe(0);
     expect(stats).toMatchObject({ lostSequences: 0, sequences: 1 });
     attention.leave(Int32Array.of(seqId, 99));
-    expect(attention.stats()).toMatchObject({ sequences: 0, representationBytes: 0 });
+    expect(attention.stats()).toMatchObject({
+      sequences: 0,
+      representationBytes: 0,
+      denseLayerBytes: 0,
+    });
   });
 
   it("gives up a sequence whose blocks are gone", async () => {

@@ -9,6 +9,7 @@ import { type EngineSnapshot, ServingMetrics } from "../../src/metrics/index.js"
 import { storeSeries } from "../../src/metrics/store-metrics.js";
 import { captureLog } from "../helpers/captured-log.js";
 import { parseExposition } from "../helpers/exposition.js";
+import { testSparseSnapshot } from "../helpers/sparse-snapshot.js";
 import { makeTempFolder } from "../helpers/temp-folder.js";
 
 captureLog();
@@ -52,6 +53,7 @@ async function seriesNames(): Promise<Set<string>> {
     externalPrefixCache: { queries: 0, hits: 0 },
     promptTokensBySource: { computed: 0, cached: 0, loaded: 0 },
     stores: [{ rank: 0, tiers: { files: values } }],
+    sparse: testSparseSnapshot,
   };
   metrics.readFrom(() => snapshot);
   const http = { handler: "/", method: "GET", status: 200, durationMs: 1 };

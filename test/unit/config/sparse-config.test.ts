@@ -9,12 +9,16 @@ import { makeTempFolder } from "../../helpers/temp-folder.js";
 
 type Fields = Record<string, unknown>;
 
+const numLayers = 24;
+
+const resolve = (extra: Fields, blockSize = 128) => resolveSparse(extra, { blockSize, numLayers });
+
 const esa = (settings: Fields, blockSize = 128) =>
-  resolveSparse({ ucm_sparse_config: { ESA: settings } }, blockSize)!;
+  resolve({ ucm_sparse_config: { ESA: settings } }, blockSize)!;
 
 function failure(extra: Fields, blockSize = 128): string {
   try {
-    resolveSparse(extra, blockSize);
+    resolve(extra, blockSize);
   } catch (error) {
     expect((error as UcmError).code).toBe("UCM_ERR_USAGE");
     return (error as UcmError).message;
@@ -29,8 +33,8 @@ describe("the configuration of ESA", () => {
       window: { init: 1, local: 2, minBlocks: 4, ratio: 0.3 },
       stride: 5,
     };
-    expect(resolveSparse({ ucm_sparse_method: "ESA" }, 128)).toMatchObject(expected);
-    expect(resolveSparse({ ucm_sparse_config: { ESA: {} } }, 16)).toMatchObject(expected);
+    expect(resolve({ ucm_sparse_method: "ESA" }, 128)).toMatchObject(expected);
+    expect(resolve({ ucm_sparse_config: { ESA: {} } }, 16)).toMatchObject(expected);
   });
 
   it.each([
@@ -40,7 +44,7 @@ describe("the configuration of ESA", () => {
     { ucm_sparse_config: null },
     { ucm_sparse_config: {} },
   ])("is absent with %j", (extra) => {
-    expect(resolveSparse(extra, 16)).toBeNull();
+    expect(resolve(extra, 16)).toBeNull();
   });
 
   it("takes every key, quoted numbers too", () => {
@@ -53,19 +57,21 @@ describe("the configuration of ESA", () => {
       score: "minmax",
       representation_tokens: 32,
       group_reduce: "mean",
+      dense_layers: "24",
       next_share: 0,
       drift_cosine: 0.9,
       recall_every: 0,
       wait_ms: 50,
     };
     expect(
-      resolveSparse({ ucm_sparse_method: "ESA", ucm_sparse_config: { ESA: settings } }, 128),
+      resolve({ ucm_sparse_method: "ESA", ucm_sparse_config: { ESA: settings } }, 128),
     ).toEqual({
       method: "ESA",
       window: { init: 2, local: 3, minBlocks: 9, ratio: 0.2 },
       score: "minmax",
       representationTokens: 32,
       groupReduce: "mean",
+      denseLayers: 24,
       stride: 10,
       nextShare: 0,
       driftCosine: 0.9,
@@ -78,7 +84,7 @@ describe("the configuration of ESA", () => {
     const path = join(makeTempFolder(), "ucm.yaml");
     writeFileSync(path, "ucm_sparse_config:\n  ESA:\n    sparse_ratio: 0.2\n    min_blocks: 5\n");
     const extra = readExtra({ kv_connector_extra_config: { UCM_CONFIG_FILE: path } });
-    expect(resolveSparse(extra, 128)!.window).toMatchObject({ ratio: 0.2, minBlocks: 5 });
+    expect(resolve(extra, 128)!.window).toMatchObject({ ratio: 0.2, minBlocks: 5 });
   });
 
   it.each([
@@ -117,6 +123,11 @@ describe("the configuration of ESA", () => {
     [{ score: "median" }, "'mean', 'minmax', 'cuboid', 'random' or 'oracle', got \"median\""],
     [{ representation_tokens: 64 }, "0, 16, 32 or 128, got 64"],
     [{ group_reduce: "sum" }, "'max' or 'mean', got \"sum\""],
+    [{ dense_layers: -1 }, "dense_layers must be an integer of 0 or more, got -1 (default 0)"],
+    [
+      { dense_layers: 25 },
+      "dense_layers must be an integer from 0 to 24, the layers of the model, got 25",
+    ],
     [{ next_share: -1 }, "a number from 0 to 1, got -1"],
     [{ drift_cosine: 2 }, "a number from 0 to 1, got 2"],
     [{ recall_every: -1 }, "an integer of 0 or more, got -1"],

@@ -6,6 +6,7 @@ import {
   ServingMetrics,
 } from "../../../src/metrics/index.js";
 import { parseExposition, sampleOf } from "../../helpers/exposition.js";
+import { testSparseSnapshot } from "../../helpers/sparse-snapshot.js";
 
 const make = (hasEngineSeries = true) =>
   new ServingMetrics({
@@ -31,6 +32,7 @@ const snapshot: EngineSnapshot = {
     { rank: 0, tiers: { files: { lookups: 9, loadMicros: 2_500_000, usedBytes: 7 } } },
     { rank: 1, tiers: { files: { lookups: 4 }, memory: { lookups: 2 } } },
   ],
+  sparse: null,
 };
 
 const record: SequenceRecord = {
@@ -70,6 +72,56 @@ describe("ServingMetrics", () => {
     const later = await scrape(metrics);
     expect(sampleOf(later, "vllm:generation_tokens_total")).toBe(18);
     expect(later.some(({ name }) => name === "ucm:store_lookups_total")).toBe(false);
+  });
+
+  it("has what sparse attention came to, each number under its name", async () => {
+    const metrics = make();
+    metrics.readFrom(() => ({ ...snapshot, sparse: testSparseSnapshot }));
+    metrics.observer!.recalled(0.72);
+    metrics.observer!.recalled(0.98);
+    const samples = await scrape(metrics);
+    const names = [
+      ...["running_sequences", "sequences_total", "prompt_blocks_total", "kept_blocks_total"],
+      ...["saved_bytes", "peak_saved_bytes", "representation_bytes", "dense_layer_bytes"],
+      ...["selections_total", "early_selections_total", "late_steps_total"],
+      ...["loaded_pieces_total", "kept_pieces_total"],
+      ...["retrieval", "load", "switch", "wait"].map((what) => `${what}_seconds_total`),
+    ];
+    const { running, entered, promptBlocks, keptBlocks, savedBytes, peakSavedBytes, counts } =
+      testSparseSnapshot;
+    const given = counts!;
+    expect(
+      names.map((name) => sampleOf(samples, `ucm:sparse_${name}`, { ...engine, method: "ESA" })),
+    ).toEqual([
+      ...[running, entered, promptBlocks, keptBlocks],
+      ...[savedBytes, peakSavedBytes, given.representationBytes, given.denseLayerBytes],
+      ...[given.selections, given.earlySelections, given.lateSteps],
+      ...[given.loadedPieces, given.keptPieces],
+      ...[given.selectMicros, given.loadMicros, given.switchMicros, given.waitMicros].map(
+        (micros) => micros / 1e6,
+      ),
+    ]);
+    const fallbacks = (reason: string) =>
+      sampleOf(samples, "ucm:sparse_fallbacks_total", { ...engine, reason });
+    expect([fallbacks("store_full"), fallbacks("block_lost")]).toEqual([
+      testSparseSnapshot.refused,
+      testSparseSnapshot.lost,
+    ]);
+    const recall = (part: string, labels = {}) =>
+      sampleOf(samples, `ucm:sparse_recall_${part}`, labels);
+    expect([recall("count"), recall("sum")]).toEqual([2, 0.72 + 0.98]);
+    expect([recall("bucket", { le: "0.7" }), recall("bucket", { le: "0.75" })]).toEqual([0, 1]);
+  });
+
+  it("leaves out what no worker has told of sparse attention, or all of it", async () => {
+    const metrics = make();
+    const names = async () => (await scrape(metrics)).map(({ name }) => name);
+    metrics.readFrom(() => ({ ...snapshot, sparse: { ...testSparseSnapshot, counts: null } }));
+    expect(await names()).toContain("ucm:sparse_kept_blocks_total");
+    expect(await names()).not.toContain("ucm:sparse_selections_total");
+    metrics.readFrom(() => snapshot);
+    const scraped = (await names()).filter((name) => name.startsWith("ucm:sparse_"));
+    expect(scraped.filter((name) => !name.startsWith("ucm:sparse_recall"))).toEqual([]);
   });
 
   it("observes what ended by itself, and counts all that ended", async () => {
