@@ -193,6 +193,7 @@ export class Engine {
     return {
       ...stats,
       ...this.#totals,
+      waiting: stats.waiting + (this.#pause?.numDeferred ?? 0),
       promptTokensBySource: this.#steps.promptTokensBySource,
       stores: this.#storeReports.snapshots,
       sparse: stats.sparse === null ? null : (this.#sparse?.report(stats.sparse) ?? null),
@@ -247,7 +248,7 @@ export class Engine {
         `The server is paused and ${pause.numDeferred} requests wait. Please retry later.`,
       );
     }
-    pause.defer(() => this.#enqueueOrFail(live));
+    pause.defer(live, () => this.#enqueueOrFail(live));
   }
 
   /** Unless it has ended, or a restart has done it already. */
@@ -265,6 +266,7 @@ export class Engine {
   #unregister(live: LiveRequest, reason: "abort" | "error" = "error"): void {
     this.#live.get(live)?.();
     this.#live.delete(live);
+    this.#pause?.forget(live);
     for (const { seqId } of live.sequences) this.#meter?.ended(seqId, reason);
     this.#dequeue(live);
   }
@@ -444,7 +446,7 @@ export class Engine {
     this.#nextSeqId += live.sequences.length;
     // The queue may be full: those that ran before wait now as well.
     if (this.#pause === null) this.#enqueueOrFail(live);
-    else this.#pause.defer(() => this.#enqueueOrFail(live));
+    else this.#pause.defer(live, () => this.#enqueueOrFail(live));
   }
 
   #fail(live: LiveRequest, error: UcmError): void {

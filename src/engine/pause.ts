@@ -6,22 +6,27 @@ export const pauseModes: readonly PauseMode[] = ["abort", "wait", "keep"];
 /** A stop of the engine, with the requests that came since. */
 export class Pause {
   readonly mode: PauseMode;
-  readonly #arrivals: (() => void)[] = [];
+  readonly #arrivals = new Map<object, () => void>();
 
   constructor(mode: PauseMode) {
     this.mode = mode;
   }
 
   /** `enter` lets the request in once the engine goes on. */
-  defer(enter: () => void): void {
-    this.#arrivals.push(enter);
+  defer(request: object, enter: () => void): void {
+    this.#arrivals.set(request, enter);
+  }
+
+  /** Of a request that ended meanwhile: it waits no more. */
+  forget(request: object): void {
+    this.#arrivals.delete(request);
   }
 
   get numDeferred(): number {
-    return this.#arrivals.length;
+    return this.#arrivals.size;
   }
 
   release(): void {
-    for (const enter of this.#arrivals.splice(0)) enter();
+    for (const enter of this.#arrivals.values()) enter();
   }
 }

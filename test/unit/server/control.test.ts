@@ -69,10 +69,10 @@ describe("/pause and /resume", () => {
       body: JSON.stringify(short),
       signal: controller.signal,
     });
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(() => server.engine.stats().waiting === 1);
     controller.abort();
     await expect(left).rejects.toThrow();
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(() => server.engine.stats().waiting === 0);
     await post("/resume");
     expect((await server.ask(PATH, short)).status).toBe(200);
     expect(server.executor.seen).toHaveLength(1);
@@ -82,7 +82,7 @@ describe("/pause and /resume", () => {
     server = await Harness.start();
     await post("/pause");
     const waiting = server.ask(PATH, short);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(() => server.engine.stats().waiting === 1);
     await server.engine.drain();
     expect((await waiting).body.choices[0].finish_reason).toBe("length");
   });

@@ -167,14 +167,12 @@ describe("the store work of a step", () => {
     };
     const runner = new StoreRunner(late);
     const loads = [{ taskId: 7, keys: ["a"], blockIds: Int32Array.of(0) }];
-    const begun = performance.now();
     const { store: nothing } = await runner.run(behindLoad({ loads }), async (_, beforeLayer) => {
       for (const layer of [0, 1, 2]) beforeLayer!(layer);
       return computed()();
     });
     expect(nothing).toBeNull();
     expect(calls).toEqual(["load a 0", "layers 1"]);
-    expect(performance.now() - begun).toBeLessThan(1800);
     answers[0]!();
     const { store: news } = await runner.run(stepOf({}), computed());
     // The step waited for it, so that its time is its own.
@@ -245,7 +243,6 @@ describe("the store work of a step", () => {
     const begun = performance.now();
     while (news === null) ({ store: news } = await runner.run(stepOf({}), computed()));
     expect(performance.now() - begun).toBeGreaterThan(500);
-    expect(performance.now() - begun).toBeLessThan(5000);
     expect(news!.found).toEqual([{ taskId: 1, tiers: [null, null] }]);
     answers[0]!();
     expect((await runner.run(stepOf({}), computed())).store).toBeNull();
