@@ -2,24 +2,24 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { EngineConfig } from "../config/engine-config.js";
 import { toUcmError, UcmError } from "../errors/index.js";
 import { GrammarService, grammarVocabulary } from "../grammar/index.js";
-import { BlockHasher, Connector } from "../kvcache/index.js";
-import { log } from "../log/index.js";
+import { BlockHasher } from "../kvcache/index.js";
 import type { SamplingParams, StepMessage, StepResultMessage } from "../messages/index.js";
 import type { EngineObserver, PromptTokensBySource, StoreSnapshot } from "../metrics/index.js";
-import {
-  type LoadFailure,
+import type {
+  LoadFailure,
   Scheduler,
-  type SchedulerStats,
-  type SchedulerStore,
-  type SequenceEvent,
-  type StartedSequence,
+  SchedulerStats,
+  SequenceEvent,
+  StartedSequence,
 } from "../scheduler/index.js";
 import type { Tokenizer } from "../tokenizer/types.js";
+import { createScheduler } from "./create-scheduler.js";
 import { LiveRequest } from "./live-request.js";
 import { Pause, type PauseMode } from "./pause.js";
 import { RequestMeter } from "./request-meter.js";
-import { type SparseReport, SparseTotals, sparseBudgets } from "./sparse-report.js";
+import { type SparseReport, SparseTotals } from "./sparse-report.js";
 import { StepObserver } from "./step-observer.js";
+import { loadFailureError, logLoadFailure, logPrefix } from "./store-lines.js";
 import { StoreReports } from "./store-reports.js";
 import type { Executor, GenerateOutput, GenerateRequest, RecoveringExecutor } from "./types.js";
 import { checkGenerateRequest } from "./validation.js";
@@ -343,27 +343,12 @@ export class Engine {
     return this.#grammars?.masks(due) ?? null;
   }
 
-  /** Says what became of requests whose blocks could not be loaded, in vLLM's words. */
   #handleLoadFailures(failures: readonly LoadFailure[]): void {
-    for (const { seqId, numTokens, isFatal } of failures) {
-      const live = this.#owners.get(seqId);
+    for (const failure of failures) {
+      const live = this.#owners.get(failure.seqId);
       if (live === undefined) continue;
-      if (!isFatal) {
-        log.warning(
-          `Recovered from KV load failure: 1 request(s) rescheduled (${numTokens} tokens affected). Request IDs: ${live.requestId}`,
-        );
-        continue;
-      }
-      log.error(
-        `Failing 1 request(s) due to KV load failure (failure_policy=fail, ${numTokens} tokens affected). Request IDs: ${live.requestId}`,
-      );
-      this.#unregister(live);
-      live.fail(
-        new UcmError(
-          "UCM_ERR_KV_LOAD",
-          `${numTokens} tokens of the prompt could not be loaded from the KV cache store, and kv_load_failure_policy is "fail". Please retry; with "recompute" they would be computed again.`,
-        ),
-      );
+      logLoadFailure(live.requestId, failure);
+      if (failure.isFatal) this.#fail(live, loadFailureError(failure));
     }
   }
 
@@ -377,8 +362,7 @@ export class Engine {
       const live = this.#owners.get(seqId);
       // One that the scheduler still has was computed in vain, behind a load that failed.
       if (live === undefined || this.#scheduler.has(seqId)) continue;
-      this.#unregister(live);
-      live.fail(UcmError.fromJSON(error));
+      this.#fail(live, UcmError.fromJSON(error));
     }
     for (const event of events) {
       const live = this.#owners.get(event.seqId);
@@ -396,8 +380,7 @@ export class Engine {
         if (live.isDone) this.#unregister(live);
       } catch (error) {
         // What goes wrong with the text of one request is no matter of the others.
-        this.#unregister(live);
-        live.fail(toUcmError(error));
+        this.#fail(live, toUcmError(error));
       }
     }
   }
@@ -459,42 +442,8 @@ function canRecover(executor: Executor): executor is RecoveringExecutor {
   return "recover" in executor;
 }
 
-function createScheduler(config: EngineConfig): Scheduler {
-  const { blockSize, numBlocks } = config.cache;
-  return new Scheduler(
-    { blockSize, numBlocks, maxModelLen: config.model.maxModelLen, ...config.scheduler },
-    schedulerStore(config),
-    sparseBudgets(config),
-  );
-}
-
 /** What follows the first line of a worker's death are its last words, which clients do not need. */
 function firstLine(error: UcmError): UcmError {
   const [line = ""] = error.message.split("\n", 1);
   return line === error.message ? error : new UcmError(error.code, line);
-}
-
-/** What the scheduler needs of the store, null without one. */
-function schedulerStore({ cache, store }: EngineConfig): SchedulerStore | null {
-  if (store === null) return null;
-  const { blockSize, kvBytes, numBlocks, enablePrefixCaching } = cache;
-  const connector = new Connector(store, { blockSize, bytesPerBlock: kvBytes / numBlocks });
-  return { connector, sharesArena: enablePrefixCaching };
-}
-
-/** One line for a request of whose prompt something was found. */
-function logPrefix(
-  requestId: string,
-  sequence: StartedSequence,
-  { cache: { blockSize }, store }: EngineConfig,
-): void {
-  const { promptLength, numCachedTokens, loadedBlocks = { memory: 0, file: 0 } } = sequence;
-  if (numCachedTokens === 0) return;
-  const memory = loadedBlocks.memory * blockSize;
-  const file = loadedBlocks.file * blockSize;
-  const arena = numCachedTokens - memory - file;
-  const write = store === null ? log.debug : log.info;
-  write(
-    `Request ${requestId}: prompt tokens: ${promptLength}, computed: ${promptLength - numCachedTokens}, hit in KV cache: ${arena}, in DRAM: ${memory}, in files: ${file}`,
-  );
 }
