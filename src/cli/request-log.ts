@@ -19,7 +19,7 @@ export function logRequests(engine: Engine, options: RequestLogOptions): Serving
     get isPaused() {
       return engine.isPaused;
     },
-    prepare: (sampling) => engine.prepare(sampling),
+    prepare: (sampling, signal) => engine.prepare(sampling, signal),
     pause: (mode) => engine.pause(mode),
     resume: () => engine.resume(),
     resetPrefixCache: () => engine.resetPrefixCache(),

@@ -118,11 +118,11 @@ export class Engine {
 
   /**
    * Makes ready what the request needs before it is queued; a grammar may take seconds. What is not
-   * prepared is made ready while it waits, and fails it then.
+   * prepared is made ready while it waits, and fails it then. `signal` gives up waiting.
    * @throws UcmError UCM_ERR_INVALID_REQUEST for a grammar that cannot be followed.
    */
-  async prepare({ grammar }: Pick<SamplingParams, "grammar">): Promise<void> {
-    if (grammar !== null) await this.#grammars?.prepare(grammar.spec);
+  async prepare({ grammar }: Pick<SamplingParams, "grammar">, signal?: AbortSignal): Promise<void> {
+    if (grammar !== null) await this.#grammars?.prepare(grammar.spec, signal);
   }
 
   /**

@@ -5,6 +5,7 @@ import type {
   GrammarMatcher,
 } from "@mlc-ai/web-xgrammar";
 import type { GrammarSpec } from "../messages/index.js";
+import { GrammarError } from "./grammar-errors.js";
 import type { GrammarVocabulary, NamedGrammar } from "./protocol.js";
 import { putRanges, takeRanges } from "./schema-ranges.js";
 import { loadXGrammar, type XGrammar } from "./xgrammar.js";
@@ -14,6 +15,12 @@ const ONE_LINE = -1;
 
 /** Compiled grammars kept for requests to come. */
 const KEPT_GRAMMARS = 64;
+
+/** The sequence of a check. */
+const CHECKED = -1;
+
+/** Said of a grammar on which the library fails without a word. */
+const TOO_COMPLEX = "it is nested too deeply or too large to compile";
 
 interface Session {
   matcher: GrammarMatcher;
@@ -30,6 +37,7 @@ export class GrammarHost {
   /** Least recently used first. */
   readonly #compiled = new Map<string, CompiledGrammar>();
   readonly #sessions = new Map<number, Session>();
+  #isLost = false;
 
   private constructor(
     xgrammar: XGrammar,
@@ -55,6 +63,20 @@ export class GrammarHost {
     );
     const compiler = await GrammarCompiler.createGrammarCompiler(info, false);
     return new GrammarHost(xgrammar, compiler, vocabulary);
+  }
+
+  /** Code trapped, by a stack that overflowed for one: its memory may be anything from now on. */
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  /** Compiles a grammar and computes its first mask. @throws Error as `compile` does. */
+  async check(grammar: NamedGrammar): Promise<void> {
+    try {
+      await this.open(CHECKED, grammar);
+    } finally {
+      if (!this.#isLost) this.close(CHECKED);
+    }
   }
 
   /** @throws Error that says in words what is wrong with the grammar. */
@@ -85,7 +107,7 @@ export class GrammarHost {
       this.#xgrammar.library.GrammarMatcher.createGrammarMatcher(compiled),
     );
     this.#sessions.set(seqId, { matcher, isOver: false });
-    return this.#explain(() => matcher.getNextTokenBitmask());
+    return this.#nextMask(matcher);
   }
 
   /** The mask of the token after `tokenId`; null for a sequence that is closed. */
@@ -99,14 +121,18 @@ export class GrammarHost {
       }
       session.isOver = matcher.isTerminated();
     }
-    return session.isOver
-      ? this.#stopMask.slice()
-      : this.#explain(() => matcher.getNextTokenBitmask());
+    return session.isOver ? this.#stopMask.slice() : this.#nextMask(matcher);
   }
 
   close(seqId: number): void {
     this.#sessions.get(seqId)?.matcher.dispose();
     this.#sessions.delete(seqId);
+  }
+
+  async #nextMask(matcher: GrammarMatcher): Promise<Int32Array> {
+    const mask = await this.#explain(() => matcher.getNextTokenBitmask());
+    if (mask.some((word) => word !== 0)) return mask;
+    throw new Error("there is no output that matches it");
   }
 
   #parse(spec: GrammarSpec): Promise<Grammar> {
@@ -144,11 +170,11 @@ export class GrammarHost {
     try {
       return await run();
     } catch (cause) {
+      if (cause instanceof GrammarError) throw cause;
       const fatal = this.#xgrammar.takeComplaints().find((line) => line.startsWith("[FATAL]"));
       const reason = fatal?.replace(/^\[FATAL\] \S+:\d+: /, "").replace(/^Check failed: .*?: /, "");
-      throw new Error(reason ?? (cause instanceof Error ? cause.message : String(cause)), {
-        cause,
-      });
+      this.#isLost ||= reason === undefined;
+      throw new Error(reason ?? TOO_COMPLEX, { cause });
     }
   }
 

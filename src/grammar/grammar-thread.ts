@@ -12,6 +12,22 @@ interface Waiter<T> {
   reject(error: Error): void;
 }
 
+/** WebAssembly cannot be interrupted: a thread that takes too long is stopped. */
+export async function inTime<T>(
+  thread: GrammarThread,
+  work: Promise<T>,
+  limitMs: number,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const expiry = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new GrammarError(`it takes more than ${limitMs / 1000} s to compile`));
+      void thread.terminate();
+    }, limitMs);
+  });
+  return Promise.race([work, expiry]).finally(() => clearTimeout(timer));
+}
+
 /**
  * A thread with compiled grammars and the sequences that follow them. It does not keep the process
  * alive. When it ends, whatever was asked of it is rejected.
@@ -102,6 +118,11 @@ export class GrammarThread {
   }
 
   #receive(message: FromGrammarThread): void {
+    this.#answer(message);
+    if (message.type !== "mask" && message.isLost) void this.terminate();
+  }
+
+  #answer(message: FromGrammarThread): void {
     if (message.type === "compiled") {
       const { key, error } = message;
       for (const { resolve, reject } of this.#compiling.get(key) ?? []) {

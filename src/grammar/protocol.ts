@@ -25,8 +25,9 @@ export type ToGrammarThread =
   | { type: "advance"; seqId: number; turn: number; tokenId: number }
   | { type: "close"; seqId: number };
 
+/** `isLost`: the failure left the thread in no state to go on. */
 export type FromGrammarThread =
   /** `error` says what is wrong with the grammar, null when nothing is. */
-  | { type: "compiled"; key: string; error: string | null }
+  | { type: "compiled"; key: string; error: string | null; isLost: boolean }
   | { type: "mask"; seqId: number; turn: number; mask: Int32Array }
-  | { type: "broken"; seqId: number; turn: number; error: string };
+  | { type: "broken"; seqId: number; turn: number; error: string; isLost: boolean };

@@ -14,12 +14,11 @@ async function handle(message: ToGrammarThread): Promise<void> {
   switch (message.type) {
     case "compile": {
       const { key } = message.grammar;
-      const compiled = grammars.compile(message.grammar);
-      const error = await compiled.then(
+      const error = await grammars.check(message.grammar).then(
         () => null,
         (failure: Error) => failure.message,
       );
-      return send({ type: "compiled", key, error });
+      return send({ type: "compiled", key, error, isLost: grammars.isLost });
     }
     case "open":
       return sendMask(message, grammars.open(message.seqId, message.grammar));
@@ -38,8 +37,9 @@ async function sendMask(
     const mask = await computed;
     if (mask !== null) send({ type: "mask", seqId, turn, mask });
   } catch (error) {
-    (await host).close(seqId);
-    send({ type: "broken", seqId, turn, error: (error as Error).message });
+    const { isLost } = await host;
+    if (!isLost) (await host).close(seqId);
+    send({ type: "broken", seqId, turn, error: (error as Error).message, isLost });
   }
 }
 

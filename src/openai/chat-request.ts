@@ -58,7 +58,7 @@ export const templateFields = {
   ...toolFields,
 };
 
-const chatSchema = z.object({
+export const chatSchema = z.object({
   ...samplingFields,
   ...deliveryFields,
   ...grammarFields,

@@ -40,7 +40,7 @@ function wrap(ids: number[] | Mismatch): PromptInput[] | Mismatch {
   return ids instanceof Mismatch ? ids : [ids];
 }
 
-const completionSchema = z.object({
+export const completionSchema = z.object({
   ...samplingFields,
   ...deliveryFields,
   ...grammarFields,

@@ -42,6 +42,7 @@ export {
 } from "./messages-response.js";
 export { modelList } from "./model-list.js";
 export * from "./parsers/index.js";
+export { requestFields } from "./request-fields.js";
 export { invalidRequest } from "./request-rules.js";
 export { parseResponsesRequest } from "./responses-request.js";
 export { blockEvents, type ResponsesHead, responsesBody } from "./responses-response.js";

@@ -37,9 +37,9 @@ const promptFields = {
     .nullish(),
 };
 
-const countSchema = z.object(promptFields);
+export const countSchema = z.object(promptFields);
 
-const messagesSchema = z.object({
+export const messagesSchema = z.object({
   ...promptFields,
   max_tokens: int(),
   metadata: object().nullish(),

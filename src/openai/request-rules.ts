@@ -43,6 +43,11 @@ const chatRefusals: Record<string, Refusal> = {
 
 const refusals = { completion: completionRefusals, chat: chatRefusals } as const;
 
+/** Names of the fields that may be refused. */
+export function refusedFields(kind: keyof typeof refusals): readonly string[] {
+  return Object.keys(refusals[kind]);
+}
+
 /** Refuses fields that vLLM honours and this server cannot; UCM_ERR_INVALID_REQUEST. */
 export function refuseUnsupported(
   kind: keyof typeof refusals,

@@ -12,7 +12,7 @@ const input = lax((value): string | Record<string, unknown>[] | Mismatch => {
   return new Mismatch("input_type", "Input should be a string or a list of items");
 });
 
-const responsesSchema = z.object({
+export const responsesSchema = z.object({
   ...samplingFields,
   ...deliveryFields,
   input,

@@ -9,13 +9,13 @@ const commonFields = {
   return_token_strs: bool().nullish(),
 };
 
-const textSchema = z.object({ ...commonFields, prompt: string() });
-const chatSchema = z.object({ ...commonFields, ...templateFields });
+export const tokenizeTextSchema = z.object({ ...commonFields, prompt: string() });
+export const tokenizeChatSchema = z.object({ ...commonFields, ...templateFields });
 
 /** Tokens of one /detokenize body at most: above any context. */
 const MAX_DETOKENIZED = 1 << 24;
 
-const detokenizeSchema = z.object({
+export const detokenizeSchema = z.object({
   model: string().nullish(),
   tokens: tokenIds(MAX_DETOKENIZED),
 });
@@ -33,16 +33,16 @@ export interface TokenizeRequest {
 export function parseTokenizeRequest(raw: unknown): TokenizeRequest {
   const isChat = Object(raw).messages !== undefined;
   if (!isChat) {
-    const body = parseBody(textSchema, raw);
+    const body = parseBody(tokenizeTextSchema, raw);
     return readCommon(body, { prompt: body.prompt }, true);
   }
-  const body = parseBody(chatSchema, raw);
+  const body = parseBody(tokenizeChatSchema, raw);
   checkTemplateRequest(body);
   return readCommon(body, { chat: body }, false);
 }
 
 function readCommon(
-  body: Omit<z.output<typeof textSchema>, "prompt">,
+  body: Omit<z.output<typeof tokenizeTextSchema>, "prompt">,
   source: TokenizeRequest["source"],
   addSpecialTokensDefault: boolean,
 ): TokenizeRequest {

@@ -67,6 +67,6 @@ export async function startChat(
     cacheSalt: body.cache_salt ?? null,
     detokenize: true,
   };
-  await context.engine.prepare(request.sampling);
+  await context.engine.prepare(request.sampling, signal);
   return new ChatRun(new GenerationRun(context.engine, [request], signal), body, plan);
 }

@@ -147,6 +147,7 @@ export function renderChat(context: RouteContext, request: TemplateRequest): str
       ...request.chat_template_kwargs,
     },
     ...(chatTemplate ? { chatTemplate } : {}),
+    ...(request.chat_template ? { isUntrusted: true } : {}),
   };
   return tokenizer.applyChatTemplate(request.messages, templateOptions);
 }

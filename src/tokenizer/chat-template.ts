@@ -1,5 +1,6 @@
 import { Environment, Interpreter, Template } from "@huggingface/jinja";
 import { UcmError } from "../errors/index.js";
+import { BoundedInterpreter, MAX_RANGE } from "./template-interpreter.js";
 import type { ChatMessage, ChatTemplateOptions } from "./types.js";
 
 /** Chat templates by name; `default` unless a model has several. */
@@ -57,7 +58,8 @@ export class ChatTemplates {
     const plainMessages = messages.map(toTemplateMessage);
     let text: string;
     try {
-      text = run(template, {
+      const bound = options.isUntrusted ? messages.length : null;
+      text = run(template, bound, {
         documents: null,
         ...options.kwargs,
         ...this.#specialTokens,
@@ -117,6 +119,7 @@ const templateGlobals: Readonly<Record<string, unknown>> = {
   range: (first: number, end?: number, step = 1) => {
     const [start, stop] = end === undefined ? [0, first] : [first, end];
     const length = Math.max(0, Math.ceil((stop - start) / step));
+    if (length > MAX_RANGE) throw new Error(`range() of more than ${MAX_RANGE} numbers`);
     return Array.from({ length }, (_, i) => start + i * step);
   },
   strftime_now: (format: string) => formatTime(new Date(), format),
@@ -127,14 +130,16 @@ const templateGlobals: Readonly<Record<string, unknown>> = {
 
 /**
  * The library's own `render` tells a refusal from a failure by nothing, and writes months in the
- * machine's language.
+ * machine's language. `bound` is the number of messages that a bounded template may work on.
  */
-function run(template: Template, variables: Record<string, unknown>): string {
+function run(template: Template, bound: number | null, variables: Record<string, unknown>): string {
   const environment = new Environment();
   for (const [name, value] of Object.entries({ ...templateGlobals, ...variables })) {
     environment.set(name, value);
   }
-  const result: { value?: unknown } = new Interpreter(environment).run(template.parsed);
+  const interpreter =
+    bound === null ? new Interpreter(environment) : new BoundedInterpreter(environment, bound);
+  const result: { value?: unknown } = interpreter.run(template.parsed);
   return String(result.value);
 }
 

@@ -12,6 +12,8 @@ export interface ChatTemplateOptions {
   tools?: unknown[];
   /** Name of one of the model's templates, or the text of another. */
   chatTemplate?: string;
+  /** The template is a client's: it may not take long, nor make much. */
+  isUntrusted?: boolean;
   /** Extra variables for the template. */
   kwargs?: Record<string, unknown>;
 }

@@ -64,7 +64,7 @@ async function startRun(
     cacheSalt: body.cache_salt ?? null,
     detokenize: context.tokenizer !== null,
   }));
-  await context.engine.prepare(requests[0]!.sampling);
+  await context.engine.prepare(requests[0]!.sampling, signal);
   return new GenerationRun(context.engine, requests, signal);
 }
 

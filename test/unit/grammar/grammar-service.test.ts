@@ -220,6 +220,12 @@ const refused: [string, GrammarSpec, string][] = [
   ],
   ["an unknown format", json({ type: "string", format: "isbn" }), 'format "isbn" at #'],
   ["a bad pattern inside", json({ type: "string", pattern: "[" }), "Regex parsing error"],
+  [
+    "references in a circle",
+    json({ $ref: "#/$defs/a", $defs: { a: { $ref: "#/$defs/b" }, b: { $ref: "#/$defs/a" } } }),
+    "there is no output that matches it",
+  ],
+  ["a grammar without an end", { kind: "grammar", ebnf: "root ::= root" }, "there is no output"],
   ["a tag of no kind", { kind: "structural_tag", tag: '{"format": 5}' }, "Invalid structural tag"],
 ];
 
@@ -269,8 +275,60 @@ describe("bad grammars", () => {
       service.prepare({ kind: "regex", pattern: `(${"x".repeat(i)}` }),
     );
     const results = await Promise.allSettled(many);
-    expect(results.filter(({ status }) => status === "fulfilled")).toEqual([]);
+    for (const result of results) {
+      expect(String((result as PromiseRejectedResult).reason)).toContain("not closed");
+    }
     expect(await accepts({ kind: "regex", pattern: "fine|good" }, "good")).toBe(true);
+  });
+
+  const nested = (depth: number): GrammarSpec => ({
+    kind: "regex",
+    pattern: `${"(".repeat(depth)}a${")".repeat(depth)}`,
+  });
+
+  it("that break the library are refused, and those after them are not", async () => {
+    const specs = Array.from({ length: 6 }, (_, i): GrammarSpec[] => [
+      nested(300 + i),
+      { kind: "choice", choices: [`after ${i}`] },
+    ]);
+    const results = await Promise.allSettled(specs.flat().map((spec) => service.prepare(spec)));
+    for (const [i, result] of results.entries()) {
+      if (i % 2 === 1) expect(result.status).toBe("fulfilled");
+      else {
+        const { reason } = result as PromiseRejectedResult;
+        expect(reason).toMatchObject({ code: "UCM_ERR_INVALID_REQUEST" });
+        expect(reason.message).toContain("it is nested too deeply or too large to compile");
+      }
+    }
+  });
+
+  it("that break the library under a sequence leave the others their places", async () => {
+    const spec: GrammarSpec = { kind: "choice", choices: ["abc"] };
+    await service.prepare(spec);
+    service.open(-20, { spec, afterTokenId: null }, 1);
+    service.advance(-20, 0x61);
+    service.open(-21, { spec: nested(300), afterTokenId: null }, 1);
+    service.advance(-20, 0x62);
+    expect(await maskOf(-21, 1)).toMatchObject({ error: { code: "UCM_ERR_INVALID_REQUEST" } });
+    expect(allowedIn(await maskOf(-20, 3))).toEqual([0x63]);
+    service.advance(-20, 0x63);
+    expect(allowedIn(await maskOf(-20, 4))).toEqual([EOS]);
+    for (const seqId of [-20, -21]) service.close(seqId);
+  });
+
+  it("wait no longer than their client, nor in a queue without end", async () => {
+    const slow = makeService();
+    const choices = (i: number): GrammarSpec => ({ kind: "choice", choices: [`choice ${i}`] });
+    const gone = AbortSignal.abort(new Error("gone"));
+    await expect(slow.prepare(choices(-1), gone)).rejects.toThrow("gone");
+    const many = Array.from({ length: 300 }, (_, i) => slow.prepare(choices(i)));
+    const refusals = (await Promise.allSettled(many)).filter(
+      ({ status }) => status !== "fulfilled",
+    );
+    expect(refusals.length).toBe(300 - 256);
+    expect(refusals[0]).toMatchObject({ reason: { code: "UCM_ERR_QUEUE_FULL" } });
+    await slow.prepare(choices(1000));
+    await slow.end();
   });
 
   it("fail the sequence that was not prepared, with the reason", async () => {

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { anyText, routes } from "../../helpers/hostile/bodies.js";
+import { Dice } from "../../helpers/hostile/dice.js";
 import { Harness, type JsonObject, until } from "./harness.js";
 
 let server: Harness;
@@ -11,182 +13,6 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
-/** xorshift32: the same bodies on every run. */
-class Dice {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed;
-  }
-
-  below(limit: number): number {
-    this.#state ^= this.#state << 13;
-    this.#state ^= this.#state >>> 17;
-    this.#state ^= this.#state << 5;
-    return (this.#state >>> 0) % limit;
-  }
-
-  pick<T>(items: readonly T[]): T {
-    return items[this.below(items.length)]!;
-  }
-}
-
-const scalars: readonly unknown[] = [
-  null,
-  true,
-  false,
-  0,
-  1,
-  2,
-  -1,
-  0.5,
-  1.5,
-  -0.0,
-  7,
-  64,
-  1e9,
-  -1e9,
-  2 ** 31,
-  2 ** 53,
-  1e300,
-  -1e300,
-  "",
-  "x",
-  "hot",
-  "0",
-  "1",
-  "-1",
-  "0.5",
-  "true",
-  "auto",
-  "none",
-  "text",
-  "nan",
-  "Infinity",
-  "1e999",
-  "\u0000",
-  "\ud800",
-  "东京 🦊",
-  "<|im_end|>",
-  "__proto__",
-  "{{ 1 / 0 }}",
-  "{% for %}",
-  "x".repeat(500),
-];
-
-const fields = [
-  "prompt",
-  "model",
-  "n",
-  "temperature",
-  "top_p",
-  "top_k",
-  "min_p",
-  "presence_penalty",
-  "frequency_penalty",
-  "repetition_penalty",
-  "seed",
-  "max_tokens",
-  "max_completion_tokens",
-  "min_tokens",
-  "stop",
-  "stop_token_ids",
-  "include_stop_str_in_output",
-  "ignore_eos",
-  "logprobs",
-  "top_logprobs",
-  "prompt_logprobs",
-  "logit_bias",
-  "allowed_token_ids",
-  "skip_special_tokens",
-  "stream",
-  "stream_options",
-  "echo",
-  "truncate_prompt_tokens",
-  "add_special_tokens",
-  "priority",
-  "request_id",
-  "return_token_ids",
-  "return_tokens_as_token_ids",
-  "cache_salt",
-  "suffix",
-  "best_of",
-  "tools",
-  "tool_choice",
-  "response_format",
-  "messages",
-  "add_generation_prompt",
-  "continue_final_message",
-  "chat_template",
-  "chat_template_kwargs",
-  "documents",
-  "user",
-  "tokens",
-  "return_token_strs",
-  "__proto__",
-  "constructor",
-  "toString",
-] as const;
-
-const keys = [
-  "role",
-  "content",
-  "type",
-  "text",
-  "include_usage",
-  "0",
-  "65",
-  "99999",
-  "__proto__",
-  "mood",
-];
-
-function anyValue(dice: Dice, depth = 0): unknown {
-  const kind = dice.below(depth > 3 ? 6 : 10);
-  if (kind < 6) return dice.pick(scalars);
-  if (kind < 8) return Array.from({ length: dice.below(4) }, () => anyValue(dice, depth + 1));
-  const entries = Array.from({ length: dice.below(4) }, () => [
-    dice.pick(keys),
-    anyValue(dice, depth + 1),
-  ]);
-  return Object.fromEntries(entries);
-}
-
-const sane: Record<string, (dice: Dice) => unknown> = {
-  prompt: (dice) => dice.pick(["x", ["x", "yz"], [1, 2], [[1], [2, 3]]]),
-  messages: (dice) => [
-    { role: "user", content: dice.pick(["x", [{ type: "text", text: "x" }]]) },
-    ...(dice.below(2) ? [{ role: "assistant", content: "y", name: anyValue(dice) }] : []),
-  ],
-  tokens: () => [1, 2, 3],
-};
-
-/** A body that is nearly right: prompts of every route, and a few fields of any kind. */
-function anyBody(dice: Dice): Record<string, unknown> {
-  const body: Record<string, unknown> = {};
-  for (const [field, make] of Object.entries(sane)) {
-    if (dice.below(8) > 0) body[field] = make(dice);
-  }
-  for (let count = dice.below(5); count > 0; count--) body[dice.pick(fields)] = anyValue(dice);
-  return body;
-}
-
-/** Its JSON, now and then with a byte cut, doubled or changed. */
-function anyText(dice: Dice): string {
-  const text = JSON.stringify(anyBody(dice));
-  if (dice.below(5) > 0) return text;
-  const at = dice.below(text.length);
-  const replacement = dice.pick(["", text[at]! + text[at]!, '"', "{", "\\", "\n", "9"]);
-  return text.slice(0, at) + replacement + text.slice(at + 1);
-}
-
-const routes = [
-  "/v1/completions",
-  "/v1/completions",
-  "/v1/chat/completions",
-  "/tokenize",
-  "/detokenize",
-];
 const expected = new Set([200, 400, 404]);
 
 const answered = { 200: 0, other: 0 };
@@ -210,7 +36,7 @@ async function collectComplaints(total: number, seed: number): Promise<string[]>
   const worker = async () => {
     while (left-- > 0) {
       const path = dice.pick(routes);
-      const text = anyText(dice);
+      const text = anyText(dice, path);
       const found = await complaint(path, text);
       if (found !== null) complaints.push(`${path} ${text.slice(0, 500)} -> ${found}`);
     }

@@ -71,6 +71,49 @@ describe("which template", () => {
   });
 });
 
+describe("a template of a client's", () => {
+  const render = async (chatTemplate: string, messages = hello) => {
+    const tokenizer = await loadTokenizer(tokenizerFolder(byteLevel));
+    return tokenizer.applyChatTemplate(messages, { chatTemplate, isUntrusted: true });
+  };
+
+  const greedy: [string, string, string][] = [
+    ["a huge range", "{% for i in range(10 ** 9) %}{% endfor %}", "failed"],
+    ["a range", "{% for i in range(1000000) %}{% endfor %}", "range() of more than 100000"],
+    [
+      "loops in loops",
+      "{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}",
+      "it takes more steps than a template may",
+    ],
+    [
+      "text that doubles",
+      "{% set ns = namespace(x='ab') %}{% for i in range(90) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+      "it makes text of more than",
+    ],
+    [
+      "loops that do nothing",
+      "{% for i in range(99999) %}{% for j in range(99999) if j %}{% endfor %}{% endfor %}",
+      "it takes more steps than a template may",
+    ],
+    [
+      "long lists again and again",
+      "{% set a = range(99999) %}{% for i in range(50000) %}{{ a|join|length }}{% endfor %}",
+      "it takes more steps than a template may",
+    ],
+    ["endless recursion", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "failed"],
+  ];
+  it.each(greedy)("is refused soon: %s", async (_, template, message) => {
+    const refusal = await rejection(render(template));
+    expect(refusal.code).toBe("UCM_ERR_INVALID_REQUEST");
+    expect(refusal.message).toContain(message);
+  });
+
+  it("may work on as many messages as there are", async () => {
+    const messages = Array.from({ length: 5000 }, (_, i) => ({ role: "user", content: `${i}` }));
+    expect(await render(SIMPLE, messages)).toContain("[user]4999\n");
+  });
+});
+
 describe("what a template sees", () => {
   it("joins text parts and reads no content as empty", async () => {
     const messages: ChatMessage[] = [
