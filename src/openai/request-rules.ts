@@ -25,6 +25,10 @@ const commonRefusals: Record<string, Refusal> = {
   use_beam_search: unlessEmpty("use_beam_search is not supported"),
   logits_processors: unlessEmpty("logits_processors is not supported"),
   repetition_detection: always("repetition_detection is not supported"),
+  logprob_token_ids: unlessEmpty("logprob_token_ids is not supported: ask for more logprobs"),
+  thinking_token_budget: always("thinking_token_budget is not supported: use max_tokens"),
+  truncation_side: (side) =>
+    side === "left" ? null : 'truncation_side must be "left": the last tokens of a prompt are kept',
 };
 
 const completionRefusals: Record<string, Refusal> = {
