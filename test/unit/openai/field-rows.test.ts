@@ -4,7 +4,8 @@ import { UcmError } from "../../../src/errors/index.js";
 import { parseChatRequest, parseCompletionRequest } from "../../../src/openai/index.js";
 import type { Tokenizer } from "../../../src/tokenizer/index.js";
 import { loadByteTokenizer, vocabSize } from "../server/byte-tokenizer.js";
-import { bodyRows, type FieldRow, grammarRows, type Route, samplingRows } from "./field-rows.js";
+import type { FieldRow, Route } from "./field-cases.js";
+import { bodyRows, grammarRows, samplingRows } from "./field-rows.js";
 
 const model: SamplingContext = {
   ...{ defaultSampling: {}, eosTokenIds: [5], maxLogprobs: 20, maxModelLen: 512, vocabSize },

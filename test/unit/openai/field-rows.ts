@@ -1,139 +1,17 @@
-/** One field of a request: what it is read as, and in which words it is refused. */
-export interface FieldRow {
-  field: string;
-  routes: readonly Route[];
-  /** Given, and what it comes to: of the sampling parameters, else of the parsed body. */
-  good: readonly (readonly [unknown, unknown])[];
-  /** Given, and the whole message. */
-  bad: readonly (readonly [unknown, string])[];
-  /** Other fields that a value needs. */
-  beside?: Record<string, unknown>;
-}
-
-export type Route = "completion" | "chat";
-
-const both = ["completion", "chat"] as const;
-const completion = ["completion"] as const;
-const chat = ["chat"] as const;
-
-type Case = readonly [unknown, string];
-
-/** A pydantic refusal; `loc` is the path below the body. */
-function pydantic(given: unknown, type: string, msg: string, loc: string, input: string): Case {
-  const message = `1 validation error:\n  {'type': '${type}', 'loc': ('body', ${loc}), 'msg': '${msg}', 'input': ${input}}`;
-  return [given, message];
-}
-
-const wrongTypes = {
-  int: (field: string): Case[] => [
-    pydantic(
-      "many",
-      "int_parsing",
-      "Input should be a valid integer, unable to parse string as an integer",
-      `'${field}'`,
-      "'many'",
-    ),
-    pydantic(
-      1.5,
-      "int_from_float",
-      "Input should be a valid integer, got a number with a fractional part",
-      `'${field}'`,
-      "1.5",
-    ),
-    pydantic(true, "int_type", "Input should be a valid integer", `'${field}'`, "True"),
-    pydantic([], "int_type", "Input should be a valid integer", `'${field}'`, "[]"),
-  ],
-  float: (field: string): Case[] => [
-    pydantic(
-      "hot",
-      "float_parsing",
-      "Input should be a valid number, unable to parse string as a number",
-      `'${field}'`,
-      "'hot'",
-    ),
-    pydantic({}, "float_type", "Input should be a valid number", `'${field}'`, "{}"),
-  ],
-  bool: (field: string): Case[] => [
-    pydantic(
-      "maybe",
-      "bool_parsing",
-      "Input should be a valid boolean, unable to interpret input",
-      `'${field}'`,
-      "'maybe'",
-    ),
-    pydantic([], "bool_type", "Input should be a valid boolean", `'${field}'`, "[]"),
-  ],
-  string: (field: string): Case[] => [
-    pydantic(5, "string_type", "Input should be a valid string", `'${field}'`, "5"),
-  ],
-  object: (field: string): Case[] => [
-    pydantic([1], "dict_type", "Input should be a valid dictionary", `'${field}'`, "[1]"),
-    pydantic("x", "dict_type", "Input should be a valid dictionary", `'${field}'`, "'x'"),
-  ],
-  list: (field: string): Case[] => [
-    pydantic(5, "list_type", "Input should be a valid list", `'${field}'`, "5"),
-  ],
-};
-
-const atLeast = (field: string, given: number, min: number) =>
-  pydantic(
-    given,
-    "greater_than_equal",
-    `Input should be greater than or equal to ${min}`,
-    `'${field}'`,
-    String(given),
-  );
-const atMost = (field: string, given: number, max: number) =>
-  pydantic(
-    given,
-    "less_than_equal",
-    `Input should be less than or equal to ${max}`,
-    `'${field}'`,
-    String(given),
-  );
-
-function row(
-  kind: keyof typeof wrongTypes,
-  field: string,
-  routes: readonly Route[],
-  good: FieldRow["good"],
-  bad: FieldRow["bad"] = [],
-  beside: Record<string, unknown> = {},
-): FieldRow {
-  return { field, routes, good, bad: [...wrongTypes[kind](field), ...bad], beside };
-}
-
-const flag = (field: string, routes: readonly Route[], beside?: Record<string, unknown>) =>
-  row(
-    "bool",
-    field,
-    routes,
-    [
-      [true, true],
-      [false, false],
-      ["true", true],
-      [0, false],
-    ],
-    [],
-    beside,
-  );
-
-/** Taken and without effect on text: any value will do. */
-const ignored = (field: string, routes: readonly Route[], ...values: unknown[]): FieldRow => ({
-  ...{ field, routes, bad: [] },
-  good: values.map((value) => [value, undefined] as const),
-});
-
-/** Refused unless it asks for nothing. */
-const refused = (
-  field: string,
-  routes: readonly Route[],
-  harmless: readonly unknown[],
-  ...bad: Case[]
-): FieldRow => ({
-  ...{ field, routes, bad },
-  good: harmless.map((value) => [value, undefined] as const),
-});
+import {
+  atLeast,
+  atMost,
+  both,
+  chat,
+  completion,
+  type FieldRow,
+  flag,
+  ignored,
+  pydantic,
+  refused,
+  row,
+  wrongType,
+} from "./field-cases.js";
 
 const outOfVocabulary = "Vocabulary size: 300";
 
@@ -279,9 +157,9 @@ export const samplingRows: readonly FieldRow[] = [
       [[], []],
     ],
     bad: [
-      ...wrongTypes.list("stop"),
+      ...wrongType("list", "stop"),
       ["", "stop cannot contain an empty string."],
-      pydantic([1], "string_type", "Input should be a valid string", "'stop', 0", "1"),
+      pydantic("stop", [1], "string_type", "Input should be a valid string", { at: 0, input: 1 }),
     ],
   },
   {
@@ -296,13 +174,12 @@ export const samplingRows: readonly FieldRow[] = [
       ],
     },
     bad: [
-      ...wrongTypes.list("stop_token_ids"),
+      ...wrongType("list", "stop_token_ids"),
       pydantic(
+        "stop_token_ids",
         ["x"],
         "token_id",
         "Input should be a list of token ids, integers of 0 or more; the item at 0 is not",
-        "'stop_token_ids'",
-        "['x']",
       ),
     ],
   },
@@ -339,14 +216,8 @@ export const samplingRows: readonly FieldRow[] = [
       [{ 299: 1 }, { 299: 1 }],
     ],
     bad: [
-      ...wrongTypes.object("logit_bias"),
-      pydantic(
-        { 7: "much" },
-        "logit_bias",
-        "Input should map token ids to numbers",
-        "'logit_bias'",
-        "{'7': 'much'}",
-      ),
+      ...wrongType("object", "logit_bias"),
+      pydantic("logit_bias", { 7: "much" }, "logit_bias", "Input should map token ids to numbers"),
       [
         { 300: 1 },
         `token_id(s) [300] in logit_bias contain out-of-vocab token ids. ${outOfVocabulary}`,
@@ -365,7 +236,7 @@ export const samplingRows: readonly FieldRow[] = [
       ],
     },
     bad: [
-      ...wrongTypes.list("allowed_token_ids"),
+      ...wrongType("list", "allowed_token_ids"),
       [[], "allowed_token_ids is not None and empty!"],
       [[300], "allowed_token_ids contains out-of-vocab token id!"],
     ],
@@ -393,13 +264,7 @@ export const grammarRows: readonly FieldRow[] = [
         { type: "json_schema" },
         "When response_format type is 'json_schema', the 'json_schema' field must be provided.",
       ],
-      pydantic(
-        5,
-        "model_attributes_type",
-        "Input should be a valid dictionary or object to extract fields from",
-        "'response_format'",
-        "5",
-      ),
+      ...wrongType("nested", "response_format"),
     ],
   },
   {
@@ -425,13 +290,10 @@ export const grammarRows: readonly FieldRow[] = [
         { regex: "a", whitespace_pattern: " " },
         "whitespace_pattern is not supported: use disable_any_whitespace.",
       ],
-      pydantic(
-        { choice: 5 },
-        "list_type",
-        "Input should be a valid list",
-        "'structured_outputs', 'choice'",
-        "5",
-      ),
+      pydantic("structured_outputs", { choice: 5 }, "list_type", "Input should be a valid list", {
+        at: "choice",
+        input: 5,
+      }),
     ],
   },
   row("string", "guided_regex", both, [["a+", "regex"]]),
@@ -461,19 +323,13 @@ export const bodyRows: readonly FieldRow[] = [
       [{ continuous_usage_stats: "yes" }, { continuous_usage_stats: true }],
     ],
     bad: [
+      ...wrongType("nested", "stream_options"),
       pydantic(
-        5,
-        "model_attributes_type",
-        "Input should be a valid dictionary or object to extract fields from",
-        "'stream_options'",
-        "5",
-      ),
-      pydantic(
+        "stream_options",
         { include_usage: 5 },
         "bool_parsing",
         "Input should be a valid boolean, unable to interpret input",
-        "'stream_options', 'include_usage'",
-        "5",
+        { at: "include_usage", input: 5 },
       ),
     ],
   },
