@@ -23,8 +23,12 @@ export async function locateModel(
   model: string,
   signal: AbortSignal,
 ): Promise<LocatedModel> {
-  const download = (name: string, revision: string | null, wants: (path: string) => boolean) =>
-    downloadByName(flags, name, revision ?? "main", wants, signal);
+  const ignored = (flags.ignorePatterns ?? []).map(patternToRegExp);
+  const download = (name: string, revision: string | null, wants: (path: string) => boolean) => {
+    const isWanted = (path: string) =>
+      wants(path) && !ignored.some((pattern) => pattern.test(path));
+    return downloadByName(flags, name, revision ?? "main", isWanted, signal);
+  };
   const wantsWeights = flags.loadFormat !== "dummy";
   const { tokenizer } = flags;
   return {
@@ -50,6 +54,13 @@ export function isHubName(given: string): boolean {
 export function isModelFile(path: string, wantsWeights: boolean): boolean {
   if (path.endsWith(".safetensors")) return wantsWeights && !path.startsWith("consolidated");
   return /\.(json|jinja|txt|model)$/.test(path);
+}
+
+/** A pattern of file names as Python's fnmatch reads it: * is any text, ? any character. */
+export function patternToRegExp(pattern: string): RegExp {
+  const literal = pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&");
+  const source = literal.replace(/\*+/g, ".*").replaceAll("?", ".");
+  return new RegExp(`^${source}$`, "s");
 }
 
 async function downloadByName(

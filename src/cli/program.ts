@@ -11,7 +11,7 @@ import { runChat } from "./client/chat.js";
 import { runComplete } from "./client/complete.js";
 import { runCollectEnv } from "./collect-env.js";
 import { readCommandLine } from "./command-flags.js";
-import { renderHelp } from "./command-help.js";
+import { renderHelp, renderRootHelp } from "./command-help.js";
 import { runConfig } from "./config.js";
 import { type CommandInfo, type CommandName, commandInfos, usageLine } from "./flags/index.js";
 import type { Invocation } from "./invocation.js";
@@ -47,13 +47,15 @@ export async function main(argv: readonly string[]): Promise<number> {
   // Output that cannot be written, to a reader that has left or a full disk, ends no server.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   const program = new Command("ucm")
-    .description("Serves large language models whose KV cache outgrows the accelerator.")
     .version(readVersion(), "-v, --version", "print the version")
     .helpCommand(false)
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
-    .addHelpText("after", "\nFlags of a command: ucm <command> --help");
+    .configureHelp({
+      formatHelp: ({ commands }) =>
+        renderRootHelp(commands.map((one) => ({ name: one.name(), summary: one.summary() }))),
+    });
   const addCommand = (
     name: string,
     summary: string,
@@ -79,7 +81,7 @@ export async function main(argv: readonly string[]): Promise<number> {
         runCommand(name as CommandName, args),
       );
     } else if (membersOf(name).length > 0) {
-      const summary = `Group of commands: ${membersOf(name).join(", ")}.`;
+      const summary = `Measure a server or the engine: ${membersOf(name).join(", ")}.`;
       addCommand(name, summary, "<command> [options]", (args) => runMember(name, args));
     }
   }

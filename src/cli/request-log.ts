@@ -6,6 +6,8 @@ import { pythonRepr } from "./python-repr.js";
 export interface RequestLogOptions {
   /** Log what was generated as well. */
   outputs: boolean;
+  /** Log each piece of a streamed answer too. */
+  deltas: boolean;
   /** Characters, or token ids, of a prompt or an output to show at most; null for all. */
   maxLogLen: number | null;
 }
@@ -43,9 +45,9 @@ function logInput(request: GenerateRequest, { maxLogLen }: RequestLogOptions): v
 
 /** Passes outputs on, and tells of each sequence when it ends. */
 async function* logOutputs(
-  { requestId, sampling }: GenerateRequest,
+  { requestId, sampling, isStreamed = false }: GenerateRequest,
   outputs: AsyncIterable<GenerateOutput>,
-  { maxLogLen }: RequestLogOptions,
+  { deltas, maxLogLen }: RequestLogOptions,
 ): AsyncGenerator<GenerateOutput> {
   const sequences = Array.from({ length: sampling.n }, () => ({ text: "", ids: [] as number[] }));
   for await (const output of outputs) {
@@ -53,13 +55,16 @@ async function* logOutputs(
     const sequence = sequences[index]!;
     sequence.text += text;
     sequence.ids.push(...tokenIds);
-    if (finishReason !== null) {
-      const shown = pythonRepr(sequence.text.slice(0, maxLogLen ?? undefined));
-      const ids = pythonRepr(sequence.ids.slice(0, maxLogLen ?? undefined));
+    const tell = (what: string, piece: { text: string; ids: number[] }) => {
+      const shown = pythonRepr(piece.text.slice(0, maxLogLen ?? undefined));
+      const ids = pythonRepr(piece.ids.slice(0, maxLogLen ?? undefined));
+      const reason = pythonRepr(finishReason).replaceAll("'", "");
       log.info(
-        `Generated response ${requestId}: output: ${shown}, output_token_ids: ${ids}, finish_reason: ${finishReason}`,
+        `Generated response ${requestId}${what}: output: ${shown}, output_token_ids: ${ids}, finish_reason: ${reason}`,
       );
-    }
+    };
+    if (isStreamed && deltas) tell(" (streaming delta)", { text, ids: tokenIds });
+    if (finishReason !== null) tell(isStreamed ? " (streaming complete)" : "", sequence);
     yield output;
   }
 }

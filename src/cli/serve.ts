@@ -94,7 +94,11 @@ async function serveUntilStopped(service: Service): Promise<number> {
   const { engine, workers } = runtime;
   const app = createApp({
     engine: flags.enableLogRequests
-      ? logRequests(engine, { outputs: flags.enableLogOutputs, maxLogLen: flags.maxLogLen })
+      ? logRequests(engine, {
+          outputs: flags.enableLogOutputs,
+          deltas: flags.enableLogDeltas,
+          maxLogLen: flags.maxLogLen,
+        })
       : engine,
     tokenizer,
     config,

@@ -38,6 +38,8 @@ export interface GenerateRequest {
   cacheSalt: string | null;
   /** False leaves text empty: token ids only. */
   detokenize: boolean;
+  /** The answer goes out piece by piece; for logs alone. */
+  isStreamed?: boolean;
 }
 
 /** `error` never appears here: a failed request rejects its stream with a UcmError. */

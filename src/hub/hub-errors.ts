@@ -16,7 +16,7 @@ export function hubError(subject: HubSubject, error: unknown): UcmError {
   const reason = cause instanceof Error ? cause.message || cause.name : String(cause);
   return new UcmError(
     "UCM_ERR_REMOTE",
-    `Cannot reach the model hub at ${subject.endpoint} for ${subject.name}: ${reason}. Check the network and HF_ENDPOINT, or give the folder of a model on this machine.`,
+    `Cannot reach the model hub at ${subject.endpoint} for ${subject.name}: ${reason}. There is no folder ${subject.name} here either: check the name, the network and HF_ENDPOINT.`,
     { cause: error, param: "model" },
   );
 }

@@ -66,6 +66,7 @@ export async function startChat(
     priority: body.priority ?? 0,
     cacheSalt: body.cache_salt ?? null,
     detokenize: true,
+    isStreamed: body.stream === true,
   };
   await context.engine.prepare(request.sampling, signal);
   return new ChatRun(new GenerationRun(context.engine, [request], signal), body, plan);

@@ -87,7 +87,8 @@ function reportError(thrown: unknown, asJson: boolean): number {
   const { code, message } = error;
   if (asJson) process.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);
   if (code === "UCM_ERR_USAGE") process.stderr.write(`${usage}\n`);
-  process.stderr.write(`ucm cache: error: ${message} (${code})\n`);
+  const suffix = code === "UCM_ERR_USAGE" ? "" : ` (${code})`;
+  process.stderr.write(`ucm cache: error: ${message}${suffix}\n`);
   if (isDebugEnabled()) process.stderr.write(`${error.stack}\n`);
   return error.exitCode;
 }

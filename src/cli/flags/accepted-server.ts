@@ -1,8 +1,10 @@
 import { type FlagTable, idleFlags } from "./spec.js";
 
 const rows: FlagTable = {
-  ...idleFlags("Frontend", "accepted", "the HTTP server is not uvicorn", {
+  ...idleFlags("Frontend", "accepted", "HTTP and engine are in one process", {
     "disable-frontend-multiprocessing": ["bool", false, true],
+  }),
+  ...idleFlags("Frontend", "accepted", "/docs, /redoc and /openapi.json are not served", {
     "disable-fastapi-docs": ["bool", false, true],
     "enable-offline-docs": ["bool", false],
   }),
@@ -25,16 +27,19 @@ const rows: FlagTable = {
     "enable-flash-late-interaction": ["bool", true, false],
     "use-gpu-for-pooling-score": ["bool", false],
   }),
-  ...idleFlags("Frontend", "accepted", "logging is set by UCM_LOGGING_LEVEL", {
+  ...idleFlags("Frontend", "accepted", "logging is set by --log-format and UCM_LOGGING_LEVEL", {
     "log-config-file": "string",
+  }),
+  ...idleFlags("Frontend", "accepted", "stacks are logged of faults of the server alone", {
     "log-error-stack": ["bool", false],
-    "enable-log-deltas": ["bool", true, false],
   }),
   ...idleFlags("options", "accepted", "request logging is off unless --enable-log-requests", {
     "disable-log-requests": ["bool", true],
   }),
   ...idleFlags("options", "accepted", "there is one engine", {
     "aggregate-engine-logging": ["switch", false],
+  }),
+  ...idleFlags("options", "accepted", "unknown variables are not looked for", {
     "fail-on-environ-validation": ["bool", false],
   }),
   ...idleFlags("Frontend", "accepted", "/tokenizer_info is not served", {
@@ -42,8 +47,12 @@ const rows: FlagTable = {
   }),
   ...idleFlags("Frontend", "accepted", "usage always carries what is known", {
     "enable-prompt-tokens-details": ["bool", false, true],
+  }),
+  ...idleFlags("Frontend", "accepted", "times of requests are in /metrics, not in responses", {
     "enable-per-request-metrics": ["bool", false],
-    "fingerprint-mode": ["string", "full"],
+  }),
+  ...idleFlags("Frontend", "accepted", "responses carry no fingerprint", {
+    "fingerprint-mode": ["string", "full", "none"],
     "fingerprint-value": "string",
   }),
   ...idleFlags("Frontend", "accepted", "Python code cannot be loaded", {

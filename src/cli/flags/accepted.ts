@@ -1,7 +1,6 @@
 import { type FlagTable, idleFlags } from "./spec.js";
 
 const noCode = "models bring no code that is run";
-const ownChoice = "files are chosen by what the engine reads";
 const noGpu = "computation is on the CPU";
 const noCompiler = "there is no graph compiler and no graph capture";
 const oneWorker = "workers are the tensor-parallel ranks of one model on one machine";
@@ -18,8 +17,8 @@ export const acceptedFlags: FlagTable = {
     "trust-remote-code": ["bool", false, true],
     "code-revision": "string",
   }),
-  ...idleFlags("LoadConfig", "accepted", ownChoice, {
-    "ignore-patterns": ["stringList", null, ["original/**/*"]],
+  ...idleFlags("ModelConfig", "accepted", "/sleep needs no preparation", {
+    "enable-sleep-mode": ["bool", false, true],
   }),
   ...idleFlags("LoadConfig", "accepted", "weights are memory-mapped safetensors", {
     "safetensors-load-strategy": ["string", "lazy"],
@@ -83,9 +82,17 @@ export const acceptedFlags: FlagTable = {
   }),
   ...idleFlags("CacheConfig", "accepted", "there is no swapping to host memory on a CPU", {
     "swap-space": ["float", 4],
-    "kv-offloading-size": "float",
-    "kv-offloading-backend": ["string", "native"],
+  }),
+  ...idleFlags(
+    "CacheConfig",
+    "accepted",
+    "a store of --kv-transfer-config keeps blocks outside the KV cache",
+    { "kv-offloading-size": "float", "kv-offloading-backend": ["string", "native"] },
+  ),
+  ...idleFlags("CacheConfig", "accepted", "keys and values are stored without scales", {
     "calculate-kv-scales": ["bool", false],
+  }),
+  ...idleFlags("CacheConfig", "accepted", "no model here shares keys and values between layers", {
     "kv-sharing-fast-prefill": ["bool", false],
   }),
   ...idleFlags("CacheConfig", "accepted", "prefixes match by whole blocks", {

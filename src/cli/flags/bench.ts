@@ -115,6 +115,8 @@ export const benchServeIdleFlags: FlagTable = {
   ...idleFlags("options", "accepted", "tokenizers are read from tokenizer.json", {
     "tokenizer-mode": ["string", "auto", "hf", "slow"],
     "trust-remote-code": ["bool", false, true],
+  }),
+  ...idleFlags("options", "refused", "there is no beam search", {
     "use-beam-search": ["switch", false],
   }),
   ...idleFlags("options", "accepted", "prompts are sent as they are", {

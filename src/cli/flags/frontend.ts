@@ -82,6 +82,10 @@ export const frontendFlags = {
     false,
     "Log what was generated as well; needs --enable-log-requests.",
   ),
+  "enable-log-deltas": http.bool(
+    true,
+    "With --enable-log-outputs, log each piece of a streamed answer too.",
+  ),
   "max-log-len": http.int(
     null,
     "Characters or token ids of a prompt or output to log at most. Default: all.",

@@ -61,5 +61,9 @@ export const modelFlags = {
     "auto",
     "auto reads safetensors; dummy makes random weights from config.json alone.",
   ),
+  "ignore-patterns": load.stringList(
+    null,
+    "Files of a model on the hub to leave out, as patterns with * and ?. Default: none of those that the engine reads.",
+  ),
   "use-tqdm-on-load": load.bool(true, "Show the progress of loading the weights."),
 } as const;

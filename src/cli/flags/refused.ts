@@ -52,8 +52,9 @@ export const refusedFlags: FlagTable = {
   ...idleFlags("Frontend", "refused", "Python code cannot be loaded", { middleware: "append" }),
   ...idleFlags("ModelConfig", "refused", "prompts are text or token ids", {
     "enable-prompt-embeds": ["bool", false],
+  }),
+  ...idleFlags("ModelConfig", "refused", "mixture-of-experts models are not served", {
     "enable-return-routed-experts": ["bool", false],
-    "enable-sleep-mode": ["bool", false],
   }),
   ...idleFlags("MultiModalConfig", "refused", "only text models are served", {
     "enable-mm-embeds": ["bool", false],
@@ -61,7 +62,7 @@ export const refusedFlags: FlagTable = {
   ...idleFlags("CacheConfig", "refused", "keys and values have one storage format in all layers", {
     "kv-cache-dtype-skip-layers": "stringList",
   }),
-  ...idleFlags("LoRAConfig", "refused", "LoRA adapters are not supported", {
+  ...idleFlags("LoRAConfig", "refused", "LoRA adapters cannot be loaded", {
     "enable-lora": ["bool", false],
     "enable-lora-bias": ["bool", false],
     "max-loras": ["int", 1],
@@ -77,7 +78,7 @@ export const refusedFlags: FlagTable = {
     "specialize-active-lora": ["bool", false],
     "default-mm-loras": "json",
   }),
-  ...idleFlags("Frontend", "refused", "LoRA adapters are not supported", {
+  ...idleFlags("Frontend", "refused", "LoRA adapters cannot be loaded", {
     "lora-modules": "stringList",
   }),
   ...idleFlags("VllmConfig", "refused", "grammars are always enforced by xgrammar", {

@@ -63,6 +63,7 @@ async function startRun(
     priority: body.priority ?? 0,
     cacheSalt: body.cache_salt ?? null,
     detokenize: context.tokenizer !== null,
+    isStreamed: body.stream === true,
   }));
   await context.engine.prepare(requests[0]!.sampling, signal);
   return new GenerationRun(context.engine, requests, signal);

@@ -140,7 +140,7 @@ describe("flags without effect", () => {
 
   it("refuses those that would change results, with the reason", async () => {
     expect(await failure(["/m", "--enable-lora"])).toBe(
-      "argument --enable-lora: not supported: LoRA adapters are not supported.",
+      "argument --enable-lora: not supported: LoRA adapters cannot be loaded.",
     );
     expect(await failure(["/m", "--middleware", "m"])).toContain("Python code");
   });

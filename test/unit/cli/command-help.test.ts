@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { renderHelp } from "../../../src/cli/command-help.js";
+import { type CommandName, commandInfos } from "../../../src/cli/flags/index.js";
 
 describe("renderHelp", () => {
   it("lists groups for plain --help", () => {
@@ -7,8 +8,43 @@ describe("renderHelp", () => {
     expect(text).toMatch(/^usage: ucm serve \[model_tag\] \[options\]\n/);
     expect(text).toContain("Config Groups:\n");
     expect(text).toContain(`  ${"ModelConfig".padEnd(24)}The model`);
-    expect(text).not.toContain("--max-model-len MAX");
+    expect(text).toContain("  --max-model-len MAX_MODEL_LEN\n");
+    expect(text).not.toContain("--enable-log-deltas");
+    expect(text).toMatch(/Of vLLM, without effect here: [\s\S]*LoRAConfig/);
     expect(renderHelp("serve", "listgroup")).toBe(text);
+  });
+
+  it("shows all flags of a command that has few, and nothing of groups that it has not", () => {
+    const text = renderHelp("chat", "");
+    expect(text).toContain("--system-prompt SYSTEM_PROMPT");
+    expect(text).not.toContain("--help=");
+    expect(renderHelp("collect-env", "")).not.toContain("Groups");
+  });
+
+  it.each(Object.keys(commandInfos) as CommandName[])("fits 80 columns for %s", (command) => {
+    const width = (text: string) =>
+      Math.max(...text.split("\n").map((line) => (/^ {2}-/.test(line) ? 0 : line.length)));
+    process.env.COLUMNS = "80";
+    try {
+      expect(width(renderHelp(command, ""))).toBeLessThanOrEqual(80);
+      expect(width(renderHelp(command, "all"))).toBeLessThanOrEqual(80);
+    } finally {
+      delete process.env.COLUMNS;
+    }
+  });
+
+  it("tells why a flag does nothing, all flags of one reason together", () => {
+    const text = renderHelp("serve", "LoRAConfig");
+    expect(text).toContain("Not supported: LoRA adapters cannot be loaded:\n");
+    expect(text).toMatch(/--max-lora-rank/);
+    expect(renderHelp("serve", "max-lora-rank")).toContain("--max-lora-rank MAX_LORA_RANK\n");
+  });
+
+  it("tells a default once", () => {
+    const flag = (name: string) => renderHelp("serve", name);
+    expect(flag("max-model-len")).not.toContain("(default:");
+    expect(flag("max-logprobs")).toContain("(default: 20)");
+    expect(flag("ssl-ca-certs")).toContain("(default: None)");
   });
 
   it("shows one group in any case", () => {

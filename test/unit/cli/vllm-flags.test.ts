@@ -63,7 +63,7 @@ const otherDefaults: Record<string, string> = {
   "enable-prefix-caching": "on, as None comes to",
   "prefix-caching-hash-algo": "names of blocks are stable across processes",
   "shutdown-timeout": "requests in flight are finished",
-  "ignore-patterns": "files are chosen by what the engine reads",
+  "ignore-patterns": "folders of a model on the hub are never downloaded",
 };
 
 const literals: Record<string, unknown> = { None: null, True: true, False: false };

@@ -10,7 +10,7 @@ import {
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
-import { isHubName, isModelFile } from "../../../src/cli/model-files.js";
+import { isHubName, isModelFile, patternToRegExp } from "../../../src/cli/model-files.js";
 import { UcmError } from "../../../src/errors/index.js";
 import { fetchSnapshot, readHubOptions, type SnapshotRequest } from "../../../src/hub/index.js";
 import { captureLog } from "../../helpers/captured-log.js";
@@ -302,6 +302,19 @@ describe("names and variables", () => {
     expect([wanted(true), wanted(false)]).toEqual([4, 3]);
     const others = ["pytorch_model.bin", "consolidated.safetensors", "README.md", "model.gguf"];
     expect(others.filter((path) => isModelFile(path, true))).toEqual([]);
+  });
+
+  it("reads patterns of files to leave out as fnmatch does", () => {
+    const matching = (pattern: string) =>
+      ["model-00001-of-2.safetensors", "a+b.json", "config.json", "vocab.txt"].filter((path) =>
+        patternToRegExp(pattern).test(path),
+      );
+    expect(matching("*.json")).toEqual(["a+b.json", "config.json"]);
+    expect(matching("a+b.json")).toEqual(["a+b.json"]);
+    expect(matching("vocab.t?t")).toEqual(["vocab.txt"]);
+    expect(matching("model-*")).toEqual(["model-00001-of-2.safetensors"]);
+    expect(matching("original/**/*")).toEqual([]);
+    expect(matching("config")).toEqual([]);
   });
 
   it("reads the hub's own variables, and a login's token", () => {
