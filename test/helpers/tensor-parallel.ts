@@ -8,6 +8,7 @@ export const builtWorker = new URL("../../dist/worker/main.js", import.meta.url)
 
 /** Blocks of 16 tokens that each sequence gets. */
 const BLOCKS = 8;
+const MAX_SEQUENCES = 32;
 
 /** Starts real workers, each with a thread that shares the cores with the others. */
 export function launchRanks(
@@ -16,7 +17,8 @@ export function launchRanks(
 ): Promise<WorkerGroup> {
   const config = testEngineConfig(model);
   const parallel = { ...config.parallel, tensorParallelSize: worldSize, threads: 1 };
-  return launchWorkers({ ...config, parallel }, { workerEntry: builtWorker });
+  const cache = { ...config.cache, numBlocks: MAX_SEQUENCES * BLOCKS };
+  return launchWorkers({ ...config, cache, parallel }, { workerEntry: builtWorker });
 }
 
 /** Greedy tokens of all prompts side by side, each with the log-probabilities of the whole vocabulary. */
