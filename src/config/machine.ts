@@ -1,9 +1,14 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism, freemem, totalmem } from "node:os";
+import { type ProcessRoom, readProcessRoom } from "./process-limits.js";
 
 /** What the machine, or the container, has left for a model. */
 export interface Machine {
   availableBytes: number;
+  /** The bound of availableBytes is the limit of a cgroup. */
+  isContainer: boolean;
+  /** Null when processes have no limit of their own. */
+  processRoom: ProcessRoom | null;
   cores: number;
   /** Numbers of the cores that this process may run on. */
   coreIds: readonly number[];
@@ -16,8 +21,11 @@ export function inspectMachine(): Machine {
   const limit = process.constrainedMemory() ?? 0;
   const isLimited = limit > 0 && limit < totalmem();
   const room = isLimited ? (process.availableMemory?.() ?? limit) : Number.POSITIVE_INFINITY;
+  const freeBytes = freemem();
   return {
-    availableBytes: Math.min(freemem(), room),
+    availableBytes: Math.min(freeBytes, room),
+    isContainer: room < freeBytes,
+    processRoom: readProcessRoom(),
     cores: availableParallelism(),
     coreIds: allowedCores(),
     gpus: listGpus(),

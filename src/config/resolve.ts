@@ -20,6 +20,7 @@ import {
 import { resolveKvTransfer } from "./kv-transfer.js";
 import { inspectMachine, type Machine } from "./machine.js";
 import { resolveFolder } from "./model-folder.js";
+import { requireRoomForWeights, workerRoom } from "./model-room.js";
 import { resolveParallel } from "./parallel.js";
 import { resolvePrefixCaching } from "./prefix-caching.js";
 
@@ -142,14 +143,18 @@ function sizeCache(
       `argument --gpu-memory-utilization: invalid value: must be above 0 and at most 1, got ${share}`,
     );
   }
-  const local = shardConfig(model, shardOf(worldSize));
+  const shard = shardOf(worldSize);
+  const local = shardConfig(model, shard);
+  const room = workerRoom(given.machine, share, worldSize);
+  const isSizeGiven = options.kvCacheMemoryBytes !== null || options.numGpuBlocksOverride !== null;
+  if (!isSizeGiven) requireRoomForWeights(model, options.quantization, shard, room);
   const availableBytes =
-    (given.machine.availableBytes * share) / worldSize -
-    estimateWeightBytes(model, options.quantization, shardOf(worldSize)) -
+    room.bytes -
+    estimateWeightBytes(model, options.quantization, shard) -
     estimateActivationBytes(local, limits) -
     given.storeBytes;
   log.info(`Available KV cache memory: ${toGib(Math.max(0, availableBytes))} GiB`);
-  return sizeKvCache({
+  const size = sizeKvCache({
     blockSize: options.blockSize,
     bytesPerBlock: bytesPerBlock(local, options.blockSize, given.kvDtype, given.sparse),
     maxModelLen: given.maxModelLen,
@@ -159,6 +164,12 @@ function sizeCache(
     kvBytes: options.kvCacheMemoryBytes,
     availableBytes,
   });
+  if (size.kvBytes > availableBytes) {
+    log.warning(
+      `A KV cache of ${toGib(size.kvBytes)} GiB was asked for, but beside weights and activations ${toGib(Math.max(0, availableBytes))} GiB are left (${room.source}): the system may end the workers.`,
+    );
+  }
+  return size;
 }
 
 function logSizes(size: KvSize, limits: BatchLimits, blockSize: number): void {

@@ -166,7 +166,7 @@ export class WorkerProcess {
           : `could not be started: ${String(result.cause)}`;
     const hint =
       result.signal === "SIGKILL"
-        ? " The system may have run out of memory: try a smaller --kv-cache-memory-bytes or --max-model-len."
+        ? " The system may have run out of memory: try a smaller --kv-cache-memory-bytes or --max-model-len, or --quantization int8."
         : "";
     const tail = this.#stderrTail.length === 0 ? "" : `\n${this.#stderrTail.join("\n")}`;
     return new UcmError("UCM_ERR_WORKER", `${this.name} ${how}.${hint}${tail}`);

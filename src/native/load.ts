@@ -38,11 +38,10 @@ function requireAddon(path: string): NativeAddon {
     return createRequire(import.meta.url)(path) as NativeAddon;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new UcmError(
-      "UCM_ERR_NATIVE",
-      `cannot load the native addon ${path}: ${reason}; if it was built for another machine or ` +
-        "version, run `npm run build:native`",
-      { cause: error },
-    );
+    // A forced instruction set says all itself; the file is good.
+    const message = reason.startsWith("UCM_CPU_ISA")
+      ? reason
+      : `cannot load the native addon ${path}: ${reason}; if it was built for another machine or version, run \`npm run build:native\``;
+    throw new UcmError("UCM_ERR_NATIVE", message, { cause: error });
   }
 }

@@ -52,7 +52,14 @@ const defaults: Omit<EngineOptions, "model"> = {
   prefixCachingHashAlgo: null,
 };
 
-const machine = { availableBytes: 8 * 2 ** 30, cores: 3, coreIds: [0, 1, 2], gpus: [] };
+const machine = {
+  availableBytes: 8 * 2 ** 30,
+  isContainer: false,
+  processRoom: null,
+  cores: 3,
+  coreIds: [0, 1, 2],
+  gpus: [],
+};
 
 const resolve = (options: Partial<EngineOptions> = {}, env: NodeJS.ProcessEnv = {}) =>
   resolveEngineConfig({ ...defaults, model: folder, ...options }, { env, machine });
