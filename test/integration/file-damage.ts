@@ -1,4 +1,15 @@
-import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 
 /** A block file of a store's folder. */
@@ -16,6 +27,20 @@ export function listBlockFiles(backend: string): BlockFile[] {
     .filter((path) => path.endsWith(".kv"))
     .sort()
     .map((path) => ({ path: join(root, path), key: basename(path, ".kv") }));
+}
+
+/**
+ * Flips a bit of the byte that far from the file's end, in place: under every name that the file has,
+ * and for whoever has it open.
+ */
+export function flipBitInPlace(path: string, bytesFromEnd: number): void {
+  const place = statSync(path).size - bytesFromEnd;
+  const file = openSync(path, "r+");
+  const byte = Buffer.alloc(1);
+  readSync(file, byte, 0, 1, place);
+  byte[0]! ^= 1;
+  writeSync(file, byte, 0, 1, place);
+  closeSync(file);
 }
 
 type Damage = (path: string, bytes: Buffer, random: () => number) => void;

@@ -58,6 +58,17 @@ const store = (folder: string) =>
     },
   });
 
+const sparse = (settings: Record<string, unknown>, max_cache_size: number) =>
+  JSON.stringify({
+    kv_connector: "UnifiedCacheConnectorV1",
+    kv_role: "kv_both",
+    kv_connector_extra_config: {
+      ucm_connector_name: "UcmDram",
+      ucm_connector_config: { max_cache_size },
+      ucm_sparse_config: { ESA: { recall_every: 1, ...settings } },
+    },
+  });
+
 const long =
   "The old keeper climbed the stairs every night, and the lamp was lit before the ships came. ";
 
@@ -138,6 +149,73 @@ describe("GET /metrics", () => {
     expect(of("ucm:store_loaded_blocks_total")).toBe(loaded / 16);
     expect(of("ucm:interval_lookup_hit_rates_sum")).toBeCloseTo(loaded / 16 / full(prompt[0]!), 9);
     expect(of("ucm:load_speed_sum")).toBeGreaterThan(0);
+  });
+
+  it("tells what sparse attention kept, saved, read and missed", async () => {
+    const ratio = 0.2;
+    const args = ["--served-model-name", "demo"];
+    const transfer = sparse({ sparse_ratio: ratio }, 2 ** 28);
+    const url = await serve([...args, "--kv-transfer-config", transfer]);
+    const before = await scrape(url);
+    expect(sampleOf(before, "ucm:sparse_sequences_total", { method: "ESA" })).toBe(0);
+    const startMs = performance.now();
+    const usages = await Promise.all(
+      [30, 40].map((times) =>
+        complete(url, { prompt: `${times} ${long.repeat(times)}`, max_tokens: 200 }),
+      ),
+    );
+    await complete(url, { prompt: "Once", max_tokens: 5 });
+    // The workers hear of the end of a sequence with the step after it.
+    await until("the end of both", async () => {
+      const now = await scrape(url);
+      return sampleOf(now, "ucm:sparse_representation_bytes") === 0;
+    });
+    const seconds = (performance.now() - startMs) / 1000;
+    const samples = await scrape(url);
+    const value = (name: string, labels = {}) =>
+      sampleOf(samples, `ucm:sparse_${name}`, { model_name: "demo", engine: "0", ...labels });
+    const ofMethod = (name: string) => value(name, { method: "ESA" })!;
+
+    const promptBlocks = usages.map((usage) => Math.ceil(usage.prompt_tokens / 16));
+    const dropped = promptBlocks.map((blocks) => blocks - 3 - Math.floor((blocks - 3) * ratio));
+    const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0);
+    expect(ofMethod("sequences_total")).toBe(2);
+    expect(ofMethod("running_sequences")).toBe(0);
+    expect(ofMethod("prompt_blocks_total")).toBe(sum(promptBlocks));
+    expect(ofMethod("kept_blocks_total")).toBe(sum(promptBlocks) - sum(dropped));
+    // 8 layers of 2 KV heads of 64: keys and values of 16 tokens and two vectors more, in bf16.
+    const bytes = 8 * 2 * 64 * (2 * 16 + 2) * 2;
+    expect(ofMethod("saved_bytes")).toBe(0);
+    const peak = ofMethod("peak_saved_bytes");
+    expect(peak).toBeGreaterThanOrEqual(bytes * Math.max(...dropped));
+    expect(peak).toBeLessThanOrEqual(bytes * sum(dropped));
+    expect(peak % bytes).toBe(0);
+
+    expect(ofMethod("selections_total")).toBeGreaterThan(2);
+    expect(ofMethod("early_selections_total")).toBe(0);
+    expect(ofMethod("loaded_pieces_total")).toBeGreaterThan(0);
+    for (const name of ["retrieval", "load", "switch"]) {
+      expect(ofMethod(`${name}_seconds_total`)).toBeGreaterThan(0);
+      // Two sequences' times may overlap.
+      expect(ofMethod(`${name}_seconds_total`)).toBeLessThan(2 * seconds);
+    }
+    expect(ofMethod("wait_seconds_total") > 0).toBe(ofMethod("late_steps_total") > 0);
+    expect(ofMethod("dense_layer_bytes")).toBe(0);
+    expect(value("fallbacks_total", { reason: "store_full" })).toBe(0);
+    expect(value("fallbacks_total", { reason: "block_lost" })).toBe(0);
+    const recalls = value("recall_count")!;
+    expect(recalls).toBeGreaterThan(0);
+    expect(value("recall_bucket", { le: "1" })).toBe(recalls);
+    expect(value("recall_sum")! / recalls).toBeGreaterThan(0.2);
+    expect(value("recall_sum")! / recalls).toBeLessThanOrEqual(1);
+
+    const full = await serve(["--kv-transfer-config", sparse({}, 300_000)]);
+    await until("a request that the store has no room for", async () => {
+      await complete(full, { prompt: long.repeat(9), max_tokens: 20 });
+      const now = await scrape(full);
+      return sampleOf(now, "ucm:sparse_fallbacks_total", { reason: "store_full" })! > 0;
+    });
+    expect(sampleOf(await scrape(full), "ucm:sparse_sequences_total")).toBe(0);
   });
 
   it("has nothing of the engine under --disable-log-stats", async () => {

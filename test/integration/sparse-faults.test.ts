@@ -5,11 +5,8 @@ import {
   linkSync,
   openSync,
   readdirSync,
-  readSync,
   renameSync,
   rmSync,
-  statSync,
-  writeSync,
 } from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -19,7 +16,7 @@ import type { SparseReport } from "../../src/engine/index.js";
 import type { SparseConfig, StoreConfig, StoreKind } from "../../src/messages/index.js";
 import { captureLog } from "../helpers/captured-log.js";
 import { makeTempFolder } from "../helpers/temp-folder.js";
-import { listBlockFiles } from "./file-damage.js";
+import { flipBitInPlace, listBlockFiles } from "./file-damage.js";
 import {
   ask,
   BLOCK,
@@ -241,14 +238,7 @@ function deleteBlock(folder: string): void {
 
 /** Flips one bit in place, in the last layer. */
 function corruptBlock(folder: string): void {
-  const { path } = heldBlock(folder);
-  const place = statSync(path).size - 1000;
-  const file = openSync(path, "r+");
-  const byte = Buffer.alloc(1);
-  readSync(file, byte, 0, 1, place);
-  byte[0]! ^= 1;
-  writeSync(file, byte, 0, 1, place);
-  closeSync(file);
+  flipBitInPlace(heldBlock(folder).path, 1000);
 }
 
 /**
