@@ -40,8 +40,10 @@ export async function startEngine(
     progress.stop();
   }
   const { weightBytes, loadMs, isa } = workers.ready;
+  const { tensorParallelSize: size, threads } = config.parallel;
+  const each = size === 1 ? "" : `each of ${size} workers, the slowest; `;
   log.info(
-    `Model loading took ${toGib(weightBytes)} GiB memory and ${(loadMs / 1000).toFixed(6)} seconds (kernels: ${isa}, threads: ${config.parallel.threads})`,
+    `Model loading took ${toGib(weightBytes)} GiB memory and ${(loadMs / 1000).toFixed(6)} seconds (${each}kernels: ${isa}, threads: ${threads})`,
   );
   const initMs = performance.now() - startedMs;
   log.info(

@@ -13,6 +13,7 @@ import type {
   StartedSequence,
 } from "../scheduler/index.js";
 import type { Tokenizer } from "../tokenizer/types.js";
+import { carryOn, kindOfCount } from "./carried-counts.js";
 import { createScheduler } from "./create-scheduler.js";
 import { LiveRequest } from "./live-request.js";
 import { Pause, type PauseMode } from "./pause.js";
@@ -60,6 +61,8 @@ export class Engine {
   readonly #tokenizer: Tokenizer | null;
   readonly #clock: () => number;
   #scheduler: Scheduler;
+  /** Statistics of schedulers that were replaced with their workers. */
+  #past: SchedulerStats | null = null;
   /** Null under --no-enable-prefix-caching without a store. */
   readonly #blockHasher: BlockHasher | null;
   /** Null without a tokenizer. */
@@ -189,7 +192,7 @@ export class Engine {
   }
 
   stats(): EngineStats {
-    const stats = this.#scheduler.stats();
+    const stats = this.#schedulerStats();
     return {
       ...stats,
       ...this.#totals,
@@ -399,7 +402,10 @@ export class Engine {
       else this.#dequeue(live);
     }
     if (executor === null) return;
+    this.#past = this.#schedulerStats();
     this.#scheduler = createScheduler(this.#config);
+    this.#storeReports.endWorkers();
+    this.#sparse?.endWorkers();
     this.#recovery = this.#recover(executor, error, this.#loop);
   }
 
@@ -419,6 +425,10 @@ export class Engine {
     } finally {
       this.#recovery = null;
     }
+  }
+
+  #schedulerStats(): SchedulerStats {
+    return carryOn(this.#past, this.#scheduler.stats(), kindOfCount);
   }
 
   #restart(live: LiveRequest): void {

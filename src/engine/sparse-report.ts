@@ -4,6 +4,7 @@ import type { SparseCounts, SparseNews } from "../messages/index.js";
 import type { EngineObserver } from "../metrics/index.js";
 import type { SparseBudgets, SparseStats } from "../scheduler/index.js";
 import { sparseBudget } from "../sparse/index.js";
+import { carryOn, kindOfCount } from "./carried-counts.js";
 
 /** What sparse attention came to since the start, for stats and metrics. */
 export interface SparseReport extends SparseStats {
@@ -40,6 +41,8 @@ export class SparseTotals {
   #samples = 0;
   #sum = 0;
   #counts: SparseCounts | null = null;
+  /** Of workers that have been replaced. */
+  #past: SparseCounts | null = null;
   #peakDenseLayerBytes = 0;
 
   constructor(
@@ -66,7 +69,7 @@ export class SparseTotals {
       news.lost,
       "blocks that left the KV cache could not be read back from the store; it is computed again, with dense attention.",
     );
-    this.#counts = counts;
+    this.#counts = carryOn(this.#past, counts, kindOfCount);
     this.#peakDenseLayerBytes = Math.max(this.#peakDenseLayerBytes, counts.denseLayerBytes);
     for (const recall of recalls) {
       this.#observer?.recalled(recall);
@@ -74,6 +77,13 @@ export class SparseTotals {
       this.#sum += recall;
       this.#bins[Math.round(Math.min(Math.max(recall, 0), 1) * BINS)]! += 1;
     }
+  }
+
+  /** The workers are gone: those that follow them count from zero. */
+  endWorkers(): void {
+    if (this.#counts === null) return;
+    this.#counts = { ...this.#counts, representationBytes: 0, denseLayerBytes: 0 };
+    this.#past = this.#counts;
   }
 
   report(stats: SparseStats): SparseReport {

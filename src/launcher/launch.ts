@@ -20,9 +20,9 @@ import { WorkerChannel } from "./worker-channel.js";
 import type { StopPatience } from "./worker-process.js";
 
 export interface LaunchOptions {
-  /** News of loading, from rank 0. */
+  /** How far the slowest worker is with loading. */
   onProgress?: (message: ProgressMessage) => void;
-  /** What the store of a rank counts, whenever it tells. */
+  /** What the store of a rank counts, whenever it tells; a worker that replaces another from zero. */
   onStoreReport?: (rank: number, report: StoreReport) => void;
   /** Gives up loading and stops the workers. */
   signal?: AbortSignal | undefined;
@@ -36,7 +36,7 @@ export interface LaunchOptions {
 /** Workers that are loaded and wait for steps. When one is lost, none is left. */
 export interface WorkerGroup {
   executor: Executor;
-  /** What rank 0 said of itself. */
+  /** What rank 0 said of itself, with the time of the slowest. */
   ready: ReadyMessage;
   /** Stops all workers: a message, then SIGTERM, then SIGKILL. Safe to call twice. */
   shutdown(patience?: StopPatience): Promise<void>;
@@ -87,6 +87,8 @@ class Group {
   readonly #timeoutMs: number;
   #stopWatching: () => void = () => {};
   #isStopping = false;
+  /** Of each rank the last one; null before the first. */
+  readonly #progress: (ProgressMessage | null)[];
   #partialNews = noPartialNews;
   /** The worker whose end was first told of. */
   #death: UcmError | null = null;
@@ -99,11 +101,17 @@ class Group {
     const loadTimeoutMs = options.loadTimeoutMs ?? loadTimeoutOf(env);
     const plan = planWorkers(config, env);
     this.#timeoutMs = config.parallel.workerTimeoutMs;
+    this.#progress = plan.map(() => null);
     this.#channels = plan.map(
       (spec) =>
         new WorkerChannel(spec, entry, this.#shared.descriptor, loadTimeoutMs, {
-          onProgress: (message) => spec.config.rank === 0 && options.onProgress?.(message),
-          onStoreReport: (report) => options.onStoreReport?.(spec.config.rank, report),
+          onProgress: (message) => {
+            this.#progress[spec.config.rank] = message;
+            options.onProgress?.(slowest(this.#progress));
+          },
+          // What a lost worker had still sent would count as its successor's.
+          onStoreReport: (report) =>
+            this.#loss === null && options.onStoreReport?.(spec.config.rank, report),
           onDeath: (error) => {
             this.#death ??= error;
             this.#lose(error);
@@ -120,8 +128,8 @@ class Group {
       this.#lose(error),
     );
     try {
-      const [ready] = await Promise.all(this.#loads());
-      return ready!;
+      const all = await Promise.all(this.#loads());
+      return { ...all[0]!, loadMs: Math.max(...all.map(({ loadMs }) => loadMs)) };
     } catch (error) {
       // Once all have been killed for one, each is found dead.
       throw this.#loss ?? error;
@@ -182,6 +190,14 @@ class Group {
     this.kill();
     this.#listener?.(error);
   }
+}
+
+/** The least of what ranks have told; one that has not is at the start. */
+function slowest(progress: readonly (ProgressMessage | null)[]): ProgressMessage {
+  const told = progress.filter((message) => message !== null);
+  const shareOf = ({ done, total }: ProgressMessage) => done / total;
+  const last = told.reduce((least, one) => (shareOf(one) < shareOf(least) ? one : least));
+  return told.length === progress.length ? last : { ...last, done: 0 };
 }
 
 /** Whatever a worker fails with in a step, to those who wait for it it is a worker that was lost. */

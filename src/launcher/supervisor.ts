@@ -57,7 +57,7 @@ export class Supervisor implements RecoveringExecutor {
     return supervisor;
   }
 
-  /** What rank 0 of the present group said of itself. */
+  /** What rank 0 of the present group said of itself, with the loading time of the slowest. */
   get ready(): ReadyMessage {
     return this.#group!.ready;
   }

@@ -37,6 +37,12 @@ const loads = {
       while (performance.now() < end);
     }, 40);
   },
+  uneven: (rank) => {
+    for (let done = 1; done <= 3 - 2 * rank; done++) {
+      send({ type: "progress", phase: "Loading weights", done, total: 4 });
+    }
+    ready(PROTOCOL_VERSION, 3 + 5 * rank);
+  },
   slow: () => {
     for (let done = 1; done <= 4; done++) {
       send({ type: "progress", phase: "Loading weights", done, total: 4 });
@@ -59,9 +65,9 @@ const steps = {
   },
 };
 
-function ready(version = PROTOCOL_VERSION) {
+function ready(version = PROTOCOL_VERSION, loadMs = 3) {
   const env = Object.keys(process.env).sort().join(",");
-  send({ type: "ready", version, weightBytes: 1, kvBytes: 2, loadMs: 3, isa: env });
+  send({ type: "ready", version, weightBytes: 1, kvBytes: 2, loadMs, isa: env });
 }
 
 function step({ stepId, newSequences }) {
@@ -82,7 +88,7 @@ function receive(message) {
     console.log("loading");
     const [loadName, stepName] = message.config.modelPath.split("/").at(-1).split("-");
     behaviour = stepName;
-    loads[loadName]();
+    loads[loadName](message.config.rank);
   } else if (message.type === "step") {
     (steps[behaviour] ?? step)(message);
   } else if (message.type === "shutdown" && behaviour !== "deaf") {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { expect } from "vitest";
 import { ServeProcess } from "../e2e/serving.js";
+import { parseExposition } from "../helpers/exposition.js";
 import { makeTempFolder } from "../helpers/temp-folder.js";
 import { childrenOf, isRunning, until } from "../helpers/ucm-command.js";
 
@@ -168,6 +169,16 @@ export class KillLab {
     } catch {
       return null;
     }
+  }
+
+  /** Our series that only grow while the server lives, by name and labels. */
+  async totals(): Promise<Map<string, number>> {
+    const text = await (await fetch(`${this.server.url}/metrics`)).text();
+    const grows = /^(vllm|ucm):.*_(total|count|bucket|sum)$/;
+    const samples = parseExposition(text).filter(({ name }) => grows.test(name));
+    return new Map(
+      samples.map(({ name, labels, value }) => [`${name} ${JSON.stringify(labels)}`, value]),
+    );
   }
 
   /** Clients that ask one request after the other, each of a random length. */

@@ -107,6 +107,7 @@ async function loseWorker(kind: Kind): Promise<void> {
   const before = await lab.workers();
   lab.load(random);
   await pause(random() * 700);
+  const totals = await lab.totals();
   const struckMs = performance.now();
   await strike(kind, before);
   const isDown = async () => (await lab.health()) === 503;
@@ -131,6 +132,10 @@ async function loseWorker(kind: Kind): Promise<void> {
   await pause(100);
   const outcomes = await lab.unload();
   count(outcomes);
+  const totalsNow = await lab.totals();
+  for (const [series, value] of totals) {
+    expect([series, totalsNow.get(series)]).toSatisfy(([, now]) => now >= value);
+  }
   const own = figures.get(kind)!;
   own.recoveryMs.push(recoveredMs - struckMs);
   // When a worker notices that it has no memory is its own affair.

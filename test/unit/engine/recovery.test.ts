@@ -100,6 +100,29 @@ describe("an engine whose workers are replaced", () => {
     expect((await finish(engine.generate(makeRequest({ maxTokens: 2 })))).tokenIds).toHaveLength(2);
   });
 
+  it("goes on with its totals, which never go backwards", async () => {
+    const { engine, workers } = makeRecoveringBench();
+    const prompt = { promptTokenIds: [1, 2, 3, 4, 5, 6, 7, 8, 9] };
+    const ask = () => finish(engine.generate(makeRequest({ maxTokens: 2 }, prompt)));
+    await ask();
+    await ask();
+    const before = engine.stats();
+    expect(before.prefixCacheHits).toBeGreaterThan(0);
+    workers.lose();
+    expect(engine.stats()).toMatchObject({
+      prefixCacheQueries: before.prefixCacheQueries,
+      prefixCacheHits: before.prefixCacheHits,
+    });
+    workers.replace();
+    await until(() => engine.failure === null);
+    await ask();
+    const after = engine.stats();
+    // Nothing is found in an arena that is new.
+    expect(after.prefixCacheHits).toBe(before.prefixCacheHits);
+    expect(after.prefixCacheQueries).toBe((before.prefixCacheQueries / 2) * 3);
+    expect(after.promptTokens).toBe((before.promptTokens / 2) * 3);
+  });
+
   it("notices a loss between steps", async () => {
     const { engine, workers } = makeRecoveringBench();
     await finish(engine.generate(makeRequest({ maxTokens: 2 })));

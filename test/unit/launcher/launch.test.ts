@@ -158,6 +158,23 @@ describe("launchWorkers", () => {
     expect(seen).toEqual([1, 2, 3, 4]);
   });
 
+  it("reports the progress of the slowest worker", async () => {
+    const config = configFor("uneven");
+    const parallel = { ...config.parallel, tensorParallelSize: 2 };
+    const seen: number[] = [];
+    const onProgress = ({ done, total }: { done: number; total: number }) => {
+      expect(total).toBe(4);
+      seen.push(done);
+    };
+    const group = await launchWorkers({ ...config, parallel }, { workerEntry, onProgress });
+    groups.push(group);
+    // Rank 1 tells of one part of four, rank 0 of three, in whatever order.
+    expect(seen).toHaveLength(4);
+    expect(seen.at(-1)).toBe(1);
+    expect(seen.toSorted()).toEqual(seen);
+    expect(group.ready.loadMs).toBe(8);
+  });
+
   it("stops loading when told to", async () => {
     const controller = new AbortController();
     const reason = new Error("stopped");
