@@ -136,13 +136,7 @@ export class Engine {
    * workers are lost after its first token, or a second time.
    */
   generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterableIterator<GenerateOutput> {
-    if (this.#failure !== null) throw this.#failure;
-    if (this.#isClosed) {
-      throw new UcmError(
-        "UCM_ERR_SHUTTING_DOWN",
-        "The server is shutting down and takes no new requests. Please retry elsewhere, or later.",
-      );
-    }
+    this.#refuseWhileDown();
     checkGenerateRequest(request, this.#config, this.#tokenizer);
     const live = new LiveRequest(request, {
       firstSeqId: this.#nextSeqId,
@@ -425,6 +419,22 @@ export class Engine {
     } finally {
       this.#recovery = null;
     }
+  }
+
+  #refuseWhileDown(): void {
+    if (this.#isClosed) {
+      throw new UcmError(
+        "UCM_ERR_SHUTTING_DOWN",
+        "The server is shutting down and takes no new requests. Please retry elsewhere, or later.",
+      );
+    }
+    if (this.#recovery !== null) {
+      throw new UcmError(
+        "UCM_ERR_RESTARTING",
+        "The model is being started again and takes no requests meanwhile. Please retry later.",
+      );
+    }
+    if (this.#failure !== null) throw this.#failure;
   }
 
   #schedulerStats(): SchedulerStats {

@@ -28,6 +28,8 @@ export const errorCodes = {
   },
   UCM_ERR_QUEUE_FULL: { exitCode: 1, httpStatus: 429, type: "TooManyRequests" },
   UCM_ERR_SHUTTING_DOWN: { exitCode: 1, httpStatus: 503, type: "ServiceUnavailable" },
+  /** Refused while workers that were lost are replaced; what they were at has failed otherwise. */
+  UCM_ERR_RESTARTING: { exitCode: 1, httpStatus: 503, type: "ServiceUnavailable" },
   UCM_ERR_PORT: { exitCode: 2, httpStatus: 500, type: "InternalServerError" },
   UCM_ERR_MEMORY: { exitCode: 2, httpStatus: 500, type: "InternalServerError" },
   UCM_ERR_NATIVE: { exitCode: 1, httpStatus: 500, type: "InternalServerError" },

@@ -127,7 +127,7 @@ export class Supervisor implements RecoveringExecutor {
     }
     this.#lifecycle.to("failed");
     this.#numFailures = state === "serving" ? 1 : this.#numFailures + 1;
-    log.error(error.message);
+    logFailure(error);
     this.#group!.kill();
     this.#recovery = this.#restart(error);
     this.#recovery.catch(() => {});
@@ -151,7 +151,7 @@ export class Supervisor implements RecoveringExecutor {
       } catch (error) {
         if (signal.aborted) throw error;
         last = toUcmError(error);
-        log.error(last.message);
+        logFailure(last);
         this.#lifecycle.to("failed");
         this.#numFailures += 1;
       }
@@ -166,6 +166,11 @@ export class Supervisor implements RecoveringExecutor {
     const { firstPauseMs, longestPauseMs } = this.#policy;
     return Math.min(longestPauseMs, firstPauseMs * 2 ** (this.#numFailures - 1));
   }
+}
+
+/** Without the last words of a worker, which the log has already. */
+function logFailure({ message }: UcmError): void {
+  log.error(message.split("\n", 1)[0]!);
 }
 
 /** Ends with the last words of the worker. */

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import { stripVTControlCharacters } from "node:util";
 import { execaNode } from "execa";
 import { toUcmError, UcmError } from "../errors/index.js";
 import { writeChildLine } from "../log/index.js";
@@ -17,7 +18,10 @@ import {
 import type { WorkerSpec } from "./plan.js";
 
 /** Lines of standard error kept to explain a death. */
-const STDERR_TAIL_LINES = 20;
+const LAST_WORDS = 5;
+
+/** Frames of stack traces, rules and blank lines, which fill a log and explain nothing. */
+const noWords = /^\s*(at .*|#?\d+:? +0x[\da-f]+.*|[-=<]{3,}.*)?$/;
 
 /** How long each stage of a stop may take before the next, harder one. */
 export interface StopPatience {
@@ -63,7 +67,7 @@ export class WorkerProcess {
   readonly #child: Subprocess;
   readonly #socket: Socket;
   readonly #handlers: WorkerHandlers;
-  readonly #stderrTail: string[] = [];
+  readonly #lastWords: string[] = [];
   readonly #ended: Promise<void>;
   #isStopping = false;
   #hasEnded = false;
@@ -77,8 +81,9 @@ export class WorkerProcess {
     const drained = [
       this.#passOn(this.#child.stdout, () => {}),
       this.#passOn(this.#child.stderr, (line) => {
-        this.#stderrTail.push(line);
-        if (this.#stderrTail.length > STDERR_TAIL_LINES) this.#stderrTail.shift();
+        if (noWords.test(line)) return;
+        this.#lastWords.push(stripVTControlCharacters(line));
+        if (this.#lastWords.length > LAST_WORDS) this.#lastWords.shift();
       }),
     ];
     this.#ended = this.#awaitEnd(drained, handlers.onEnd);
@@ -168,7 +173,7 @@ export class WorkerProcess {
       result.signal === "SIGKILL"
         ? " The system may have run out of memory: try a smaller --kv-cache-memory-bytes or --max-model-len, or --quantization int8."
         : "";
-    const tail = this.#stderrTail.length === 0 ? "" : `\n${this.#stderrTail.join("\n")}`;
-    return new UcmError("UCM_ERR_WORKER", `${this.name} ${how}.${hint}${tail}`);
+    const words = this.#lastWords.map((line) => `\n${line}`).join("");
+    return new UcmError("UCM_ERR_WORKER", `${this.name} ${how}.${hint}${words}`);
   }
 }

@@ -10,6 +10,7 @@ import type { ServerOptions } from "./options.js";
 const retryAfterSeconds: Partial<Record<ErrorCode, number>> = {
   UCM_ERR_QUEUE_FULL: 1,
   UCM_ERR_SHUTTING_DOWN: 5,
+  UCM_ERR_RESTARTING: 5,
   UCM_ERR_WORKER: 5,
   UCM_ERR_TIMEOUT: 5,
 };

@@ -26,7 +26,8 @@ const loads = {
     send({ type: "failed", error });
   },
   crashing: () => {
-    console.error("about to fall over");
+    console.error("\x1b[1;31mabout to fall over\x1b[m\n\n----- Native stack trace -----");
+    console.error(" 1: 0xb78db3 node::OOMErrorHandler(char const*)\n    at f (file.js:1:2)");
     process.exit(7);
   },
   killed: () => process.kill(process.pid, "SIGKILL"),

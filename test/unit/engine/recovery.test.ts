@@ -76,7 +76,7 @@ describe("an engine whose workers are replaced", () => {
     workers.lose();
     expect(engine.failure?.message).toBe("Worker 0 was killed by SIGKILL.");
     await expect(finish(begun)).rejects.toThrow(/^Worker 0 was killed by SIGKILL\.$/);
-    expect(() => engine.generate(makeRequest())).toThrow("was killed");
+    expect(() => engine.generate(makeRequest())).toThrow("The model is being started again");
     workers.replace();
     expect((await finish(waiting)).finishReason).toBe("length");
     expect(engine.failure).toBeNull();
@@ -176,6 +176,7 @@ describe("an engine whose workers are replaced", () => {
     const { engine, workers, begun, waiting } = await startTwo();
     const drained = engine.drain();
     workers.lose();
+    expect(() => engine.generate(makeRequest())).toThrow("The server is shutting down");
     await expect(finish(begun)).rejects.toThrow("was killed");
     await expect(finish(waiting)).rejects.toThrow("was killed");
     await drained;

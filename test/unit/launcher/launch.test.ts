@@ -115,8 +115,9 @@ describe("launchWorkers", () => {
   it("tells how a worker died, with the end of its standard error", async () => {
     const error = await failure("crashing");
     expect(error.code).toBe("UCM_ERR_WORKER");
-    expect(error.message).toMatch(/^Worker_TP0 \(pid \d+\) exited with code 7\./);
-    expect(error.message).toContain("about to fall over");
+    expect(error.message).toMatch(
+      /^Worker_TP0 \(pid \d+\) exited with code 7\.\nabout to fall over$/,
+    );
     expect((await failure("killed")).message).toContain("was killed by SIGKILL");
   });
 
