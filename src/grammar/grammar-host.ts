@@ -5,9 +5,12 @@ import type {
   GrammarMatcher,
 } from "@mlc-ai/web-xgrammar";
 import type { GrammarSpec } from "../messages/index.js";
+import { quoteLiteral } from "./ebnf.js";
 import { GrammarError } from "./grammar-errors.js";
 import type { GrammarVocabulary, NamedGrammar } from "./protocol.js";
-import { putRanges, takeRanges } from "./schema-ranges.js";
+import { regexGrammar } from "./regex-grammar.js";
+import { normalizeSchema } from "./schema-normal.js";
+import { putStandIns, takeStandIns } from "./schema-stand-ins.js";
 import { loadXGrammar, type XGrammar } from "./xgrammar.js";
 
 /** What the library takes for no indentation. */
@@ -143,7 +146,7 @@ export class GrammarHost {
       case "json_object":
         return Grammar.fromJSONSchema('{"type": "object"}', true);
       case "regex":
-        return Grammar.fromStructuralTag({ type: "regex", pattern: spec.pattern });
+        return this.#parseRegex(spec.pattern);
       case "choice":
         return Grammar.fromEBNF(`root ::= ${spec.choices.map(quoteLiteral).join(" | ")}`);
       case "grammar":
@@ -153,13 +156,21 @@ export class GrammarHost {
     }
   }
 
+  /** The library takes classes of characters beyond ASCII for bytes. */
+  #parseRegex(pattern: string): Promise<Grammar> {
+    const { Grammar } = this.#xgrammar.library;
+    return isAscii(pattern)
+      ? Grammar.fromStructuralTag({ type: "regex", pattern })
+      : Grammar.fromEBNF(`root ::= ${regexGrammar(pattern, false)}`);
+  }
+
   async #parseSchema(spec: Extract<GrammarSpec, { kind: "json" }>): Promise<Grammar> {
     const { Grammar } = this.#xgrammar.library;
-    const { schema, ranges } = takeRanges(JSON.parse(spec.schema));
+    const { schema, ...marks } = takeStandIns(normalizeSchema(JSON.parse(spec.schema)));
     const text = JSON.stringify(schema);
     const grammar = await Grammar.fromJSONSchema(text, spec.anyWhitespace, ONE_LINE);
-    if (ranges.size === 0) return grammar;
-    const ebnf = putRanges(grammar.toString(), ranges);
+    if (marks.standIns.size + marks.otherNames.size === 0) return grammar;
+    const ebnf = putStandIns(grammar.toString(), marks);
     grammar.dispose();
     return Grammar.fromEBNF(ebnf);
   }
@@ -185,9 +196,6 @@ export class GrammarHost {
   }
 }
 
-/** A string of EBNF that stands for itself: JSON's escapes but two, which are written as numbers. */
-function quoteLiteral(text: string): string {
-  return JSON.stringify(text).replace(/\\[\\bf]/g, (pair) => numericEscapes[pair] ?? pair);
+function isAscii(pattern: string): boolean {
+  return !/[^\0-\x7f]|\\[ux]/.test(pattern);
 }
-
-const numericEscapes: Record<string, string> = { "\\b": "\\u0008", "\\f": "\\u000C" };

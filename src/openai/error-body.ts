@@ -22,13 +22,21 @@ export function isServerFault(error: UcmError): boolean {
   return error.httpStatus === 500 || error.code in publicMessages;
 }
 
+/** Characters. */
+const MAX_MESSAGE = 8192;
+
 /** The error as a client may see it. */
 export function errorBody(error: UcmError): ErrorBody {
   const message = isServerFault(error)
     ? (publicMessages[error.code] ?? "Internal server error")
-    : error.message;
+    : cut(error.message);
   const param = isServerFault(error) ? null : error.param;
   return { error: { message, type: error.type, param, code: error.httpStatus } };
+}
+
+/** Messages repeat what was sent, which may be long. */
+function cut(message: string): string {
+  return message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message;
 }
 
 /** An error inside a stream, with the spacing of Python's json.dumps as vLLM writes it. */

@@ -218,6 +218,22 @@ const refused: [string, GrammarSpec, string][] = [
     json({ type: "object", properties: { a: { type: "array", uniqueItems: true } } }),
     "features not supported by xgrammar: uniqueItems at #/properties/a",
   ],
+  [
+    "a length that wraps around",
+    json({ type: "string", minLength: 2 ** 32 + 1 }),
+    "minLength must",
+  ],
+  [
+    "one of several that may hold together",
+    json({ oneOf: [{ type: "integer" }, { type: "number", minimum: 2 }] }),
+    "oneOf with alternatives that an output may match together",
+  ],
+  [
+    "keywords beside a reference",
+    json({ $ref: "#/$defs/s", maxLength: 2, $defs: { s: { type: "string" } } }),
+    "$ref beside maxLength",
+  ],
+  ["a constant of another type", json({ type: "string", const: 5 }), "const 5 is not of type"],
   ["an unknown format", json({ type: "string", format: "isbn" }), 'format "isbn" at #'],
   ["a bad pattern inside", json({ type: "string", pattern: "[" }), "Regex parsing error"],
   [

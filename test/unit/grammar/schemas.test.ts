@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { numberRange } from "../../../src/grammar/number-range.js";
-import { putRanges, takeRanges } from "../../../src/grammar/schema-ranges.js";
+import { normalizeSchema } from "../../../src/grammar/schema-normal.js";
+import { putStandIns, takeStandIns } from "../../../src/grammar/schema-stand-ins.js";
 import { loadXGrammar } from "../../../src/grammar/xgrammar.js";
 import { randomIntegers } from "../tokenizer/fixtures.js";
 
@@ -10,9 +11,9 @@ const { library } = loadXGrammar();
 const { Grammar, Testings } = library;
 
 async function grammarOf(given: unknown) {
-  const { schema, ranges } = takeRanges(given);
+  const { schema, ...marks } = takeStandIns(normalizeSchema(given));
   const grammar = await Grammar.fromJSONSchema(JSON.stringify(schema), true, -1);
-  return Grammar.fromEBNF(putRanges(grammar.toString(), ranges));
+  return Grammar.fromEBNF(putStandIns(grammar.toString(), marks));
 }
 
 beforeAll(() => grammarOf({}));
@@ -113,6 +114,31 @@ const cases: [object | boolean, string[], string[]][] = [
     ["[1, 3]", "[2,2]"],
     ["[1]", "[1, 4]", "[1, 2, 3]"],
   ],
+  [
+    {
+      type: "object",
+      properties: { a: { type: "integer" }, "": { type: "null" } },
+      additionalProperties: { type: "string" },
+    },
+    ["{}", '{"a": 1, "": null}', '{"a": 1, "ab": "x", "b": "y"}', '{"é": "x"}'],
+    ['{"a": "x"}', '{"": "x"}', '{"b": 1}'],
+  ],
+  [
+    { type: "object", properties: { 'q"\\': { type: "null" } }, required: ['q"\\', "more"] },
+    ['{"q\\"\\\\": null, "more": [1]}'],
+    ['{"q"\\": null, "more": 1}', '{"q\\"\\\\": null}'],
+  ],
+  [
+    { type: "string", pattern: '^("[^"]*"|\\n|[à-é東]{2}|a\\.b)$' },
+    ['"\\"x\\""', '"\\n"', '"é東"', '"a.b"'],
+    ['""x""', '"\n"', '"éx"', '"axb"', '"\\""'],
+  ],
+  [{ type: "string", pattern: "foo|^bar$" }, ['"foo"', '"bar"'], ['"foo', 'bar"', '"food"']],
+  [{ type: "string", maxLength: 2 }, ['"a\\n"', '"\\u00e9🦊"'], ['"\n"', '"abc"', '"\\ud83e"']],
+  [{ type: "string", format: "date" }, ['"2024-02-28"'], ['"2023-02-30"', '"2024-04-31"']],
+  [{ minimum: 5 }, ["5", "6.5"], ["4", '"x"']],
+  [{ type: "integer", enum: [1, "two"] }, ["1"], ['"two"']],
+  [{ type: "string", anyOf: [{ minLength: 3 }, { maxLength: 1 }] }, ['"abc"', '""'], ['"ab"', "1"]],
   [{ enum: [1, "a", null, { b: 2 }] }, ["1", '"a"', "null", '{"b":2}'], ["2", '"b"']],
   [{ const: [1, 2] }, ["[1,2]"], ["[1]"]],
   [{ type: "string", minLength: 2, maxLength: 3 }, ['"ab"', '"éüx"'], ['"a"', '"abcd"']],
