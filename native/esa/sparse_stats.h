@@ -1,9 +1,9 @@
 #pragma once
 
-#include <array>
-#include <atomic>
 #include <chrono>
 #include <cstdint>
+
+#include "common/counters.h"
 
 namespace ucm::esa {
 
@@ -27,19 +27,7 @@ enum class Counter : uint8_t {
         kCount
 };
 
-/** Counts from any thread. */
-class Counters {
-  public:
-    void Add(Counter counter, int64_t amount = 1) {
-        values_[static_cast<std::size_t>(counter)].fetch_add(amount, std::memory_order_relaxed);
-    }
-    int64_t Get(Counter counter) const {
-        return values_[static_cast<std::size_t>(counter)].load(std::memory_order_relaxed);
-    }
-
-  private:
-    std::array<std::atomic<int64_t>, static_cast<std::size_t>(Counter::kCount)> values_{};
-};
+using Counters = CounterArray<Counter>;
 
 using Clock = std::chrono::steady_clock;
 

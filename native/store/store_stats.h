@@ -1,10 +1,10 @@
 #pragma once
 
-#include <array>
-#include <atomic>
 #include <cstdint>
 #include <utility>
 #include <vector>
+
+#include "common/counters.h"
 
 namespace ucm {
 
@@ -39,14 +39,8 @@ enum class Counter : uint8_t {
         kCount
 };
 
-class Counters {
+class Counters : public CounterArray<Counter> {
   public:
-    void Add(Counter counter, int64_t amount = 1) {
-        values_[static_cast<std::size_t>(counter)].fetch_add(amount, std::memory_order_relaxed);
-    }
-    int64_t Get(Counter counter) const {
-        return values_[static_cast<std::size_t>(counter)].load(std::memory_order_relaxed);
-    }
     std::vector<std::pair<const char*, int64_t>> Values() const {
         std::vector<std::pair<const char*, int64_t>> values;
 #define UCM_STORE_VALUE(id, name) values.emplace_back(name, Get(Counter::id));
@@ -54,9 +48,6 @@ class Counters {
 #undef UCM_STORE_VALUE
         return values;
     }
-
-  private:
-    std::array<std::atomic<int64_t>, static_cast<std::size_t>(Counter::kCount)> values_{};
 };
 
 }  // namespace ucm

@@ -1,5 +1,9 @@
 import type { BlockHasher } from "../../../src/kvcache/index.js";
-import { defaultSamplingParams, type WorkerSampling } from "../../../src/messages/index.js";
+import {
+  defaultSamplingParams,
+  type StepResultMessage,
+  type WorkerSampling,
+} from "../../../src/messages/index.js";
 import type { SchedulerConfig, SequenceInput } from "../../../src/scheduler/index.js";
 import { nextToken } from "./simulated-worker.js";
 
@@ -119,5 +123,36 @@ export function expectedOutput({ promptTokenIds, sampling }: SequenceInput): {
     if (tokenIds.length === sampling.maxTokens) {
       return { tokenIds, finish: { reason: "length", stopReason: null } };
     }
+  }
+}
+
+/** Now and then the worker finds no token for a sequence: for one in `oneIn`. */
+export function failSome(
+  random: RandomInt,
+  oneIn: number,
+  result: StepResultMessage,
+): StepResultMessage {
+  const error = { code: "UCM_ERR_INTERNAL" as const, message: "damaged", param: null };
+  const failed = result.sampled.filter(() => random(0, oneIn - 1) === 0);
+  return {
+    ...result,
+    sampled: result.sampled.filter((sample) => !failed.includes(sample)),
+    failed: failed.map(({ seqId }) => ({ seqId, error })),
+  };
+}
+
+/** Runs a trial for each seed from 1 to `count`, yielding it when it has run; what fails names its seed. */
+export function* runTrials<Trial extends { run(): void }>(
+  count: number,
+  makeTrial: (seed: number) => Trial,
+): Generator<Trial> {
+  for (let seed = 1; seed <= count; seed++) {
+    const trial = makeTrial(seed);
+    try {
+      trial.run();
+    } catch (error) {
+      throw new Error(`Trial with seed ${seed} failed`, { cause: error });
+    }
+    yield trial;
   }
 }

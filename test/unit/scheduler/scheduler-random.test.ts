@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { describe, expect, it } from "vitest";
 import type { UcmError } from "../../../src/errors/index.js";
 import { BlockHasher } from "../../../src/kvcache/index.js";
-import type { StepResultMessage } from "../../../src/messages/index.js";
 import {
   Scheduler,
   type SchedulerConfig,
@@ -12,10 +11,12 @@ import {
 } from "../../../src/scheduler/index.js";
 import {
   expectedOutput,
+  failSome,
   PromptMaker,
   type RandomInt,
   randomConfig,
   randomSequence,
+  runTrials,
   seededRandom,
   VOCAB_SIZE,
 } from "./random-workload.js";
@@ -87,7 +88,11 @@ class Trial {
       this.#checkBlocks(plan);
       this.#disturb();
       assert.throws(() => this.#scheduler.schedule(), /still in flight/);
-      this.#checkEvents(this.#scheduler.update(this.#failSome(this.#worker.finish())));
+      const result = failSome(this.#random, 200, this.#worker.finish());
+      for (const { seqId } of result.failed) {
+        if (this.#running.has(seqId)) this.#end(seqId, "failed");
+      }
+      this.#checkEvents(this.#scheduler.update(result));
       this.numSteps += 1;
       assert.ok(this.numSteps <= this.maxSteps, "every step moves on");
     }
@@ -133,20 +138,6 @@ class Trial {
     this.#inputs.set(input.seqId, input);
     this.#waiting.add(input.seqId);
     this.#outputs.set(input.seqId, []);
-  }
-
-  /** Now and then the worker finds no token for a sequence. */
-  #failSome(result: StepResultMessage): StepResultMessage {
-    const error = { code: "UCM_ERR_INTERNAL" as const, message: "damaged", param: null };
-    const failed = result.sampled.filter(() => this.#random(0, 199) === 0);
-    for (const { seqId } of failed) {
-      if (this.#running.has(seqId)) this.#end(seqId, "failed");
-    }
-    return {
-      ...result,
-      sampled: result.sampled.filter((sample) => !failed.includes(sample)),
-      failed: failed.map(({ seqId }) => ({ seqId, error })),
-    };
   }
 
   #checkPlan({ step, preempted, started }: SchedulerPlan): void {
@@ -267,13 +258,7 @@ describe.each(["fcfs", "priority"] as const)("random requests under %s", (policy
   it(`${TRIALS * SEQUENCES_PER_TRIAL} requests: right tokens, one end each, no block lost, no wrong one shared`, () => {
     const seen = { endings: 0, refused: 0, preemptions: 0, hits: 0, shared: 0 };
     const reasons = new Set<string>();
-    for (let seed = 1; seed <= TRIALS; seed++) {
-      const trial = new Trial(seed, policy);
-      try {
-        trial.run();
-      } catch (error) {
-        throw new Error(`Trial with seed ${seed} failed`, { cause: error });
-      }
+    for (const trial of runTrials(TRIALS, (seed) => new Trial(seed, policy))) {
       const ended = trial.endings.map(({ seqId }) => seqId);
       expect(new Set(ended).size).toBe(ended.length);
       expect(ended.length).toBe(trial.numAccepted);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, expect, it } from "vitest";
 import { BlockHasher, Connector } from "../../../src/kvcache/index.js";
-import type { SparseConfig, StepResultMessage } from "../../../src/messages/index.js";
+import type { SparseConfig } from "../../../src/messages/index.js";
 import {
   Scheduler,
   type SchedulerConfig,
@@ -12,10 +12,12 @@ import { testSparseConfig, testStoreConfig } from "../../helpers/engine-config.j
 import { LayeredWorker } from "./layered-worker.js";
 import {
   expectedOutput,
+  failSome,
   PromptMaker,
   type RandomInt,
   randomConfig,
   randomSequence,
+  runTrials,
   seededRandom,
   VOCAB_SIZE,
 } from "./random-workload.js";
@@ -83,7 +85,10 @@ class Trial {
       this.#disturb();
       this.#store.advance();
       const isLoaded = (taskId: number) => this.#store.hasLoaded(taskId);
-      const result = this.#failSome(this.worker.finish(isLoaded));
+      const result = failSome(this.#random, 300, this.worker.finish(isLoaded));
+      for (const { seqId } of result.failed) {
+        if (this.#live.has(seqId)) this.#end(seqId, "failed");
+      }
       const store = this.#store.finish(new Set(result.failed.map(({ seqId }) => seqId)));
       this.#check(this.#scheduler.update({ ...result, store }));
       this.#scheduler.takeLoadFailures();
@@ -125,17 +130,6 @@ class Trial {
     }
   }
 
-  #failSome(result: StepResultMessage): StepResultMessage {
-    const error = { code: "UCM_ERR_INTERNAL" as const, message: "damaged", param: null };
-    const failed = result.sampled.filter(() => this.#random(0, 299) === 0);
-    for (const { seqId } of failed) if (this.#live.has(seqId)) this.#end(seqId, "failed");
-    return {
-      ...result,
-      sampled: result.sampled.filter((sample) => !failed.includes(sample)),
-      failed: failed.map(({ seqId }) => ({ seqId, error })),
-    };
-  }
-
   #check(events: ReturnType<Scheduler["update"]>): void {
     for (const { seqId, tokenId, finish } of events) {
       const tokenIds = this.#live.get(seqId)!;
@@ -160,13 +154,7 @@ describe.each(["fcfs", "priority"] as const)(
     it(`${TRIALS * SEQUENCES_PER_TRIAL} requests: right blocks in every layer, right tokens, one end each`, () => {
       const seen = { entered: 0, fresh: 0, reselected: 0, sparseSteps: 0, refused: 0, lost: 0 };
       const totals = { preemptions: 0, entered: 0, refused: 0, lost: 0 };
-      for (let seed = 1; seed <= TRIALS; seed++) {
-        const trial = new Trial(seed, policy);
-        try {
-          trial.run();
-        } catch (error) {
-          throw new Error(`Trial with seed ${seed} failed`, { cause: error });
-        }
+      for (const trial of runTrials(TRIALS, (seed) => new Trial(seed, policy))) {
         for (const key of Object.keys(seen) as (keyof typeof seen)[]) {
           seen[key] += trial.worker.seen[key];
         }

@@ -11,10 +11,12 @@ import {
 import { testStoreConfig } from "../../helpers/engine-config.js";
 import {
   expectedOutput,
+  failSome,
   PromptMaker,
   type RandomInt,
   randomConfig,
   randomSequence,
+  runTrials,
   seededRandom,
   VOCAB_SIZE,
 } from "./random-workload.js";
@@ -144,16 +146,10 @@ class Trial {
 
   /** Tokens that come to nothing; of a sequence behind a load in vain that is no matter. */
   #failSome(result: StepResultMessage, { step }: SchedulerPlan): StepResultMessage {
-    const error = { code: "UCM_ERR_INTERNAL" as const, message: "damaged", param: null };
     const [{ awaitsLoad } = {}] = step.scheduled;
     const isVain = awaitsLoad !== undefined && !this.store.hasLoaded(awaitsLoad);
     if (awaitsLoad !== undefined) this.seen[isVain ? "vain" : "followed"] += 1;
-    const failed = result.sampled.filter(() => this.#random(0, isVain ? 3 : 199) === 0);
-    return {
-      ...result,
-      sampled: result.sampled.filter((sample) => !failed.includes(sample)),
-      failed: failed.map(({ seqId }) => ({ seqId, error })),
-    };
+    return failSome(this.#random, isVain ? 4 : 200, result);
   }
 
   #checkPlan({ step, started }: SchedulerPlan): void {
@@ -228,13 +224,7 @@ describe.each(["fcfs", "priority"] as const)("random requests with a store under
     const seen = { loaded: 0, failed: 0, pinned: 0, preemptions: 0 };
     const trials = { idle: 0, loadedTokens: 0, abandoned: 0, followed: 0, vain: 0 };
     const reasons = new Set<string>();
-    for (let seed = 1; seed <= TRIALS; seed++) {
-      const trial = new Trial(seed, policy);
-      try {
-        trial.run();
-      } catch (error) {
-        throw new Error(`Trial with seed ${seed} failed`, { cause: error });
-      }
+    for (const trial of runTrials(TRIALS, (seed) => new Trial(seed, policy))) {
       expect(trial.endings.length).toBe(trial.numAccepted);
       for (const key of Object.keys(trials) as (keyof typeof trials)[]) {
         trials[key] += trial.seen[key];
