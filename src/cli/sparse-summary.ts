@@ -6,7 +6,8 @@ export function sparseRows(report: SparseReport): [string, string][] {
   const { method, entered, promptBlocks, keptBlocks, counts } = report;
   const fallbacks = describeFallbacks(report);
   if (entered === 0 || counts === null) {
-    return [[method, `no prompt was long enough for it, attention was dense${fallbacks}`]];
+    const why = ", as no request had a prompt and an answer long enough for it";
+    return [[method, `attention was dense${fallbacks || why}`]];
   }
   const share = ((100 * keptBlocks) / promptBlocks).toFixed(0);
   const sequences = `${entered} ${entered === 1 ? "sequence" : "sequences"}`;

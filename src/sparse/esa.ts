@@ -4,6 +4,9 @@ import { choiceKey, defineMethod, integerKey, type SparseKeys, shareKey } from "
 /** Tokens that one representation may stand for, the most first. */
 const representationTokens = [128, 32, 16] as const;
 
+/** More decode steps than any sequence has. */
+const MOST_STEPS = 1_000_000_000;
+
 /** Keys of `ucm_sparse_config.ESA`: UCM's five, then our own. README.md says why the defaults are these. */
 interface EsaSettings {
   init_window_sz: number;
@@ -27,14 +30,14 @@ const keys: SparseKeys<EsaSettings> = {
   local_window_sz: integerKey(2, 1),
   min_blocks: integerKey(4, 1),
   sparse_ratio: shareKey(0.3, "above 0"),
-  retrieval_stride: integerKey(5, 1),
+  retrieval_stride: integerKey(5, 1, MOST_STEPS),
   score: choiceKey("minmax", ["mean", "minmax", "cuboid", "random", "oracle"]),
   representation_tokens: choiceKey(0, [0, 16, 32, 128]),
   group_reduce: choiceKey("max", ["max", "mean"]),
   dense_layers: integerKey(0, 0),
   next_share: shareKey(0.7, 0),
   drift_cosine: shareKey(0, 0),
-  recall_every: integerKey(64, 0),
+  recall_every: integerKey(64, 0, MOST_STEPS),
   wait_ms: integerKey(1000, 0, 600_000),
 };
 

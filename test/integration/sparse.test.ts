@@ -3,7 +3,9 @@ import { execaSync } from "execa";
 import { afterEach, describe, expect, it } from "vitest";
 import type { SparseReport } from "../../src/engine/index.js";
 import { defaultSamplingParams, type StoreKind } from "../../src/messages/index.js";
+import { sparseBudget } from "../../src/sparse/index.js";
 import { captureLog } from "../helpers/captured-log.js";
+import { testSparseConfig } from "../helpers/engine-config.js";
 import { makeTempFolder } from "../helpers/temp-folder.js";
 import {
   ask,
@@ -100,6 +102,31 @@ describe("dense layers", () => {
     expect(report.counts!.denseLayerBytes).toBe(0);
     expect(report.recall.samples).toBe(0);
     expect(report.counts!.loadedPieces).toBe(0);
+  });
+
+  it.each([
+    { init: 1, local: 2, minBlocks: 4, ratio: 0.3 },
+    { init: 0, local: 1, minBlocks: 1, ratio: 0.1 },
+    { init: 2, local: 1, minBlocks: 3, ratio: 0.99 },
+  ])("are dense to the bit at every length around the windows of %j", async (given) => {
+    const cache = { numBlocks: 256, enablePrefixCaching: false };
+    const dense = await start({ store: null, cache });
+    const changes = { window: given, denseLayers: numLayers, stride: 1 };
+    const server = await start({ store: {}, cache, sparse: changes });
+    const lengths = Array.from({ length: 6 * BLOCK + 2 }, (_, i) => i + 1);
+    const askAll = (one: LabServer) =>
+      Promise.all(lengths.map((length) => ask(one, tokensOf(length, length), { maxTokens: 24 })));
+    const [expected, answers] = await Promise.all([askAll(dense), askAll(server)]);
+    for (const [i, length] of lengths.entries()) {
+      expect(bitsOf(answers[i]!), `${length}`).toEqual(bitsOf(expected[i]!));
+    }
+    await server.engine.drain();
+    const sparse = { ...testSparseConfig, window: given };
+    const most = lengths.filter((length) => sparseBudget(sparse, length, BLOCK) !== null);
+    expect(reportOf(server)).toMatchObject({ running: 0, droppedBlocks: 0, refused: 0, lost: 0 });
+    expect(reportOf(server).entered).toBeGreaterThan(most.length / 10);
+    expect(reportOf(server).entered).toBeLessThanOrEqual(most.length);
+    expect(server.engine.stats().usedBlocks).toBe(0);
   });
 
   it("survive preemption, prefix hits, n, and blocks that others hold", async () => {
