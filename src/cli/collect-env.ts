@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { cpus, freemem, release, totalmem } from "node:os";
+import { surveyGpus } from "../config/gpus.js";
 import { toGib } from "../config/index.js";
 import { inspectMachine } from "../config/machine.js";
 import { nativeBuildPath, readDependencyVersion, readVersion } from "./package-files.js";
@@ -12,7 +13,14 @@ interface Section {
 
 /** `ucm collect-env`: what an error report should tell, in the layout of `vllm collect-env`. */
 export async function runCollectEnv(): Promise<number> {
-  const sections = [system(), processor(), memory(), software(), environment(process.env)];
+  const sections = [
+    system(),
+    processor(),
+    memory(),
+    accelerators(),
+    software(),
+    environment(process.env),
+  ];
   process.stdout.write(`${sections.map(renderSection).join("\n\n")}\n`);
   return 0;
 }
@@ -78,6 +86,17 @@ function memory(): Section {
       ["Free", `${toGib(freemem())} GiB`],
       ["Left for a model", `${toGib(inspectMachine().availableBytes)} GiB`],
       ["Transparent huge pages", huge.match(/\[(\w+)\]/)?.[1] ?? "unknown"],
+    ],
+  };
+}
+
+function accelerators(): Section {
+  const { gpus, source } = surveyGpus();
+  return {
+    title: "GPU Info (this version computes on the CPU alone)",
+    lines: [
+      ["Found", gpus.length === 0 ? "none" : gpus.join(", ")],
+      ["According to", source],
     ],
   };
 }

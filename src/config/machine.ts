@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { type ProcessRoom, readProcessRoom } from "./process-limits.js";
 
@@ -12,8 +12,6 @@ export interface Machine {
   cores: number;
   /** Numbers of the cores that this process may run on. */
   coreIds: readonly number[];
-  /** Names of the NVIDIA GPUs that the driver tells of. */
-  gpus: readonly string[];
 }
 
 /** Memory is the smaller of MemAvailable and what the cgroup's limit leaves. */
@@ -28,7 +26,6 @@ export function inspectMachine(): Machine {
     processRoom: readProcessRoom(),
     cores: availableParallelism(),
     coreIds: allowedCores(),
-    gpus: listGpus(),
   };
 }
 
@@ -40,19 +37,6 @@ function allowedCores(): number[] {
     return list.split(",").flatMap((range) => {
       const [first = 0, last = first] = range.split("-").map(Number);
       return Array.from({ length: last - first + 1 }, (_, i) => first + i);
-    });
-  } catch {
-    return [];
-  }
-}
-
-/** By the driver's files, which need neither its library nor its tools. */
-function listGpus(): string[] {
-  const folder = "/proc/driver/nvidia/gpus";
-  try {
-    return readdirSync(folder).map((gpu) => {
-      const information = readFileSync(`${folder}/${gpu}/information`, "utf8");
-      return /^Model:\s*(.*)$/m.exec(information)?.[1] ?? gpu;
     });
   } catch {
     return [];

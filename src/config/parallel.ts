@@ -4,6 +4,7 @@ import type { ModelConfig } from "../model/model-config.js";
 import { requireShardable } from "../model/shard.js";
 import type { EngineConfig } from "./engine-config.js";
 import type { EngineOptions } from "./engine-options.js";
+import { surveyGpus } from "./gpus.js";
 import type { Machine } from "./machine.js";
 
 /**
@@ -19,7 +20,7 @@ export function resolveParallel(
   model: ModelConfig,
   machine: Machine,
 ): EngineConfig["parallel"] {
-  if (options.device === "cuda") throw noCuda(machine);
+  if (options.device === "cuda") throw noCuda();
   const { tensorParallelSize: size } = options;
   requireShardable(model, size);
   const threads = options.cpuCoresPerWorker ?? Math.max(1, Math.floor(machine.cores / size));
@@ -37,11 +38,13 @@ export function resolveParallel(
   return { tensorParallelSize: size, threads, cores, workerTimeoutMs };
 }
 
-function noCuda({ gpus }: Machine): UcmError {
-  const found = gpus.length === 0 ? "no GPU was found" : `found: ${gpus.join(", ")}`;
+function noCuda(): UcmError {
+  const { gpus, source } = surveyGpus();
+  const found =
+    gpus.length === 0 ? `no GPU was found: ${source}` : `found ${gpus.join(", ")} by ${source}`;
   return new UcmError(
     "UCM_ERR_USAGE",
-    `argument --device: cuda is not available: this version has no GPU backend (${found}). Use --device cpu, or auto.`,
+    `argument --device: cuda is not available: this version has no GPU backend, only one for CPUs (${found}). Use --device cpu, or auto.`,
     { param: "device" },
   );
 }

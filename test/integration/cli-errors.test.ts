@@ -93,10 +93,6 @@ describe("a command line that cannot work", () => {
     );
   });
 
-  it("asks for a device that there is no backend for", async () => {
-    expect(await refusal("--device", "cuda")).toContain("this version has no GPU backend");
-  });
-
   it("has less memory than the model takes", async () => {
     const share = ["--gpu-memory-utilization", "0.0001", "--tensor-parallel-size", "2"];
     expect(await refusal(...share)).toMatch(

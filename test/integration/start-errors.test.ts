@@ -110,6 +110,33 @@ describe("a server that cannot start says one thing", () => {
   });
 });
 
+describe("a server for GPUs", () => {
+  const intro =
+    "argument --device: cuda is not available: this version has no GPU backend, only one for CPUs";
+
+  it.each([
+    [
+      "echo '0, NVIDIA L4, 23034 MiB'; echo '1, NVIDIA L4, 23034 MiB'",
+      "found GPU 0 NVIDIA L4 (23034 MiB), GPU 1 NVIDIA L4 (23034 MiB) by nvidia-smi",
+    ],
+    [
+      "echo 'No devices were found'; exit 6",
+      "no GPU was found: nvidia-smi says: No devices were found, and there is no /proc/driver/nvidia/gpus",
+    ],
+    [null, "no GPU was found: nvidia-smi is not on PATH, and there is no /proc/driver/nvidia/gpus"],
+  ])("says what it has and what is missing when nvidia-smi does %s", async (script, found) => {
+    const path = makeTempFolder();
+    if (script !== null) {
+      writeFileSync(join(path, "nvidia-smi"), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    }
+    const ending = await runUcm(["serve", demoModel, "--device", "cuda"], { PATH: path });
+    expect(ending.exitCode).toBe(2);
+    expect(ending.stderr).toBe(
+      `usage: ucm serve [model_tag] [options]\nucm serve: error: ${intro} (${found}). Use --device cpu, or auto.`,
+    );
+  });
+});
+
 describe("a model of 2 GB", () => {
   const tooBig = (room: string) =>
     new RegExp(

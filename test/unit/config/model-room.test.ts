@@ -9,7 +9,6 @@ const machine = {
   processRoom: null,
   cores: 2,
   coreIds: [0, 1],
-  gpus: [],
 };
 
 describe("workerRoom", () => {

@@ -58,7 +58,6 @@ const machine = {
   processRoom: null,
   cores: 3,
   coreIds: [0, 1, 2],
-  gpus: [],
 };
 
 const resolve = (options: Partial<EngineOptions> = {}, env: NodeJS.ProcessEnv = {}) =>
@@ -242,7 +241,9 @@ describe("resolveEngineConfig", () => {
 
   it("says what is missing for cuda", () => {
     const { message } = failure({ device: "cuda" });
-    expect(message).toContain("cuda is not available: this version has no GPU backend (no GPU");
+    expect(message).toContain(
+      "cuda is not available: this version has no GPU backend, only one for CPUs (",
+    );
   });
 
   it("checks the KV transfer configuration in vLLM's words", () => {
