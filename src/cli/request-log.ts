@@ -24,6 +24,8 @@ export function logRequests(engine: Engine, options: RequestLogOptions): Serving
     prepare: (sampling, signal) => engine.prepare(sampling, signal),
     pause: (mode) => engine.pause(mode),
     resume: () => engine.resume(),
+    sleep: (mode) => engine.sleep(mode),
+    wakeUp: () => engine.wakeUp(),
     resetPrefixCache: () => engine.resetPrefixCache(),
     generate(request, signal) {
       logInput(request, options);

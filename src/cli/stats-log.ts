@@ -25,15 +25,15 @@ export function startStatsLog(engine: Pick<Engine, "stats">, env: NodeJS.Process
   return () => clearInterval(timer);
 }
 
-/** vLLM's line: rates since `last`, load of `now`. */
+/** vLLM's line: rates since `last`, load of `now`. Prompt tokens that were found do not count. */
 export function statsLine(last: EngineStats, now: EngineStats, seconds: number): string {
-  const prompt = (now.promptTokens - last.promptTokens) / seconds;
+  const computed = now.promptTokensBySource.computed - last.promptTokensBySource.computed;
   const generated = (now.generatedTokens - last.generatedTokens) / seconds;
   const usage = (100 * now.usedBlocks) / now.numBlocks;
   const external = now.externalPrefixCache;
   const preemptions = now.numPreemptions - last.numPreemptions;
   return [
-    `Engine 000: Avg prompt throughput: ${prompt.toFixed(1)} tokens/s`,
+    `Engine 000: Avg prompt throughput: ${(computed / seconds).toFixed(1)} tokens/s`,
     `Avg generation throughput: ${generated.toFixed(1)} tokens/s`,
     `Running: ${now.running} reqs`,
     `Waiting: ${now.waiting} reqs`,

@@ -18,6 +18,7 @@ import { createScheduler } from "./create-scheduler.js";
 import { LiveRequest } from "./live-request.js";
 import { Pause, type PauseMode } from "./pause.js";
 import { RequestMeter } from "./request-meter.js";
+import { keepsRequests, Sleeper } from "./sleeper.js";
 import { type SparseReport, SparseTotals } from "./sparse-report.js";
 import { StepObserver } from "./step-observer.js";
 import { loadFailureError, logLoadFailure, logPrefix } from "./store-lines.js";
@@ -49,6 +50,8 @@ export interface EngineStats extends Omit<SchedulerStats, "sparse"> {
   stores: readonly StoreSnapshot[];
   /** Null when attention is dense. */
   sparse: SparseReport | null;
+  /** Since sleep() and until wakeUp(): there are no workers. */
+  isAsleep: boolean;
 }
 
 /**
@@ -73,6 +76,7 @@ export class Engine {
   readonly #live = new Map<LiveRequest, () => void>();
   readonly #totals = { promptTokens: 0, generatedTokens: 0 };
   readonly #steps: StepObserver;
+  readonly #sleeper: Sleeper;
   readonly #meter: RequestMeter | null;
   readonly #storeReports: StoreReports;
   /** Null when attention is dense. */
@@ -90,6 +94,7 @@ export class Engine {
     const { config, executor, tokenizer, clock = () => performance.now() } = options;
     this.#config = config;
     this.#executor = executor;
+    this.#sleeper = new Sleeper(executor);
     this.#tokenizer = tokenizer;
     this.#clock = clock;
     const { observer = null } = options;
@@ -173,7 +178,29 @@ export class Engine {
     await this.#loop;
   }
 
+  /**
+   * Pauses and ends the workers: weights and keys and values are gone from memory, until wakeUp().
+   * @throws UcmError UCM_ERR_INVALID_REQUEST while requests are kept where they are.
+   */
+  sleep(mode: Exclude<PauseMode, "keep">): Promise<void> {
+    const prepare = async () => {
+      if (this.#pause?.mode === "keep" && this.#scheduler.hasWork()) throw keepsRequests();
+      await this.pause(mode);
+      if (this.#failure !== null) throw this.#failure;
+    };
+    return this.#sleeper.fallAsleep(prepare, () => {
+      this.#scheduler = createScheduler(this.#config);
+    });
+  }
+
+  /** Starts workers again and goes on; what asked meanwhile has waited. */
+  wakeUp(): Promise<void> {
+    return this.#sleeper.wakeUp(() => this.resume());
+  }
+
+  /** @throws UcmError UCM_ERR_INVALID_REQUEST while it is asleep. */
   resume(): void {
+    this.#sleeper.requireAwake();
     const pause = this.#pause;
     this.#pause = null;
     pause?.release();
@@ -194,12 +221,15 @@ export class Engine {
       promptTokensBySource: this.#steps.promptTokensBySource,
       stores: this.#storeReports.snapshots,
       sparse: stats.sparse === null ? null : (this.#sparse?.report(stats.sparse) ?? null),
+      isAsleep: this.#sleeper.isAsleep,
     };
   }
 
   /** Refuses new requests from now on; resolves when those in progress have ended. */
   async drain(): Promise<void> {
     this.#isClosed = true;
+    await this.#sleeper.settled;
+    if (this.#sleeper.isAsleep) return this.stop();
     this.resume();
     await this.#loop;
     await this.#recovery;

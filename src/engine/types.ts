@@ -27,6 +27,14 @@ export interface RecoveringExecutor extends Executor {
   recover(error: UcmError): Promise<void>;
 }
 
+/** One whose workers can be ended between two steps, and started again with nothing of what they knew. */
+export interface SleepingExecutor extends Executor {
+  /** Resolves when no worker is left and all their memory is the system's again. */
+  sleep(): Promise<void>;
+  /** Resolves when other workers are loaded. */
+  wakeUp(): Promise<void>;
+}
+
 export interface GenerateRequest {
   /** For logs and responses; the engine adds what it needs to keep ids unique. */
   requestId: string;

@@ -3,10 +3,12 @@ import { UcmError } from "../errors/index.js";
 /** What may follow what in the life of a server's workers. */
 const successors = {
   /** Processes start and load. */
-  spawn: ["ready", "failed", "draining"],
+  spawn: ["ready", "failed", "asleep", "draining"],
   /** Loaded; no step has been computed yet. */
-  ready: ["serving", "failed", "draining"],
-  serving: ["failed", "draining"],
+  ready: ["serving", "failed", "asleep", "draining"],
+  serving: ["failed", "asleep", "draining"],
+  /** Ended on request, until they are asked for again. */
+  asleep: ["spawn", "draining"],
   /** None is left; the next start waits its turn. */
   failed: ["spawn", "draining", "stopped"],
   /** Finishes what is under way; what is lost from now on is not replaced. */

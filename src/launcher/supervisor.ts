@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { EngineConfig } from "../config/engine-config.js";
-import type { RecoveringExecutor } from "../engine/types.js";
+import type { RecoveringExecutor, SleepingExecutor } from "../engine/types.js";
 import { toUcmError, UcmError } from "../errors/index.js";
 import { log } from "../log/index.js";
 import type { ReadyMessage, StepMessage, StepResultMessage, TokenMask } from "../messages/index.js";
@@ -31,7 +31,7 @@ export interface SupervisorOptions extends LaunchOptions {
  * The workers of a server over its whole life: starts a group, replaces one that is lost by a new one
  * after a pause, gives up when they keep failing. All its states and moves are in {@link Lifecycle}.
  */
-export class Supervisor implements RecoveringExecutor {
+export class Supervisor implements RecoveringExecutor, SleepingExecutor {
   readonly #config: EngineConfig;
   readonly #options: SupervisorOptions;
   readonly #policy: RestartPolicy;
@@ -79,6 +79,22 @@ export class Supervisor implements RecoveringExecutor {
     this.#lose(error);
     if (this.#stopping.signal.aborted) throw error;
     await this.#recovery;
+  }
+
+  async sleep(): Promise<void> {
+    this.#lifecycle.to("asleep");
+    await this.#group!.shutdown();
+  }
+
+  /** Rejects when the workers cannot be started; they are asleep then as before. */
+  async wakeUp(): Promise<void> {
+    this.#lifecycle.to("spawn");
+    try {
+      await this.#spawn(this.#stopping.signal);
+    } catch (error) {
+      if (this.#lifecycle.can("asleep")) this.#lifecycle.to("asleep");
+      throw error;
+    }
   }
 
   /** Called once, when there will be no more workers because they keep failing. */

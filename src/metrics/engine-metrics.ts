@@ -69,6 +69,21 @@ function addSnapshotSeries(series: SeriesMaker, snapshot: () => EngineSnapshot |
     series.scraped(type, name, help, [], values);
   }
   series.scraped(
+    "gauge",
+    "vllm:engine_sleep_state",
+    "Engine sleep state; awake = 0 means sleeping, then one of the others is 1.",
+    ["sleep_state"],
+    () => {
+      const now = snapshot();
+      if (now === null) return [];
+      return [
+        [{ sleep_state: "awake" }, now.isAsleep ? 0 : 1],
+        [{ sleep_state: "weights_offloaded" }, 0],
+        [{ sleep_state: "discard_all" }, now.isAsleep ? 1 : 0],
+      ];
+    },
+  );
+  series.scraped(
     "total",
     "vllm:prompt_tokens_by_source_total",
     "Number of prompt tokens by where their keys and values came from.",

@@ -77,6 +77,8 @@ export interface EngineSnapshot {
   generatedTokens: number;
   /** Of the prompt tokens: computed, found in the arena, loaded from the store. */
   promptTokensBySource: PromptTokensBySource;
+  /** There are no workers until they are asked for again. */
+  isAsleep: boolean;
   /** One per worker with a store. */
   stores: readonly StoreSnapshot[];
   /** Null when attention is dense. */

@@ -7,7 +7,15 @@ import type { ServerOptions } from "./options.js";
 /** What the server needs of an engine. */
 export type ServingEngine = Pick<
   Engine,
-  "generate" | "failure" | "prepare" | "isPaused" | "pause" | "resume" | "resetPrefixCache"
+  | "generate"
+  | "failure"
+  | "prepare"
+  | "isPaused"
+  | "pause"
+  | "resume"
+  | "sleep"
+  | "wakeUp"
+  | "resetPrefixCache"
 >;
 
 /** What every route works with. */

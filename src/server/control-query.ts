@@ -28,9 +28,17 @@ export function parsePauseQuery(query: unknown): { mode: PauseMode; clearCache: 
 }
 
 /** The query of POST /sleep. */
-export function parseSleepQuery(query: unknown): { level: number; mode: PauseMode } {
-  const { level, mode } = parseBody(sleepSchema, query);
-  return { level: level ?? 1, mode: readMode(mode ?? "abort") };
+export function parseSleepQuery(
+  query: unknown,
+): { level: 0; mode: PauseMode } | { level: 1 | 2; mode: Exclude<PauseMode, "keep"> } {
+  const { level = 1, mode: given } = parseBody(sleepSchema, query);
+  const mode = readMode(given ?? "abort");
+  if (level === 0) return { level, mode };
+  if (mode !== "keep") return { level: level === 2 ? 2 : 1, mode };
+  throw invalidRequest(
+    "mode=keep needs the memory that sleep gives back: use level=0, or mode abort or wait.",
+    "mode",
+  );
 }
 
 /** The query of POST /reset_prefix_cache; what the store has outside the arena is not for it. */

@@ -1,6 +1,7 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import { startServer } from "../helpers/loopback-server.js";
 import { makeTempFolder } from "../helpers/temp-folder.js";
 import { demoModel, runUcm } from "../helpers/ucm-command.js";
 
@@ -55,6 +56,41 @@ it("answers every line in order, whatever became of it", async () => {
   expect(model).toMatchObject({ response: { status_code: 404 } });
   expect(stream.error).toBe("Request must not be sent in stream mode");
   expect(route.error).toMatch(/^URL \/v1\/embeddings was used\. Supported endpoints: /);
+});
+
+it("reads from a URL and puts the records to one, again when that fails", async () => {
+  const greedy = { max_tokens: 2, temperature: 0, prompt: "Once" };
+  const received: string[] = [];
+  const url = await startServer((request, response, body) => {
+    if (request.method === "GET") {
+      response.writeHead(request.url === "/in.jsonl" ? 200 : 404).end(line("a", greedy));
+      return;
+    }
+    received.push(`${request.method} ${request.url} ${body}`);
+    const isRefused = request.url === "/closed" || received.length === 1;
+    response.writeHead(request.url === "/closed" ? 403 : isRefused ? 503 : 200).end("busy");
+  });
+  const tmp = join(folder, "tmp");
+  mkdirSync(tmp);
+  const runUrls = (from: string, to: string) =>
+    runUcm([...args, "-i", url + from, "-o", url + to, "--output-tmp-dir", tmp]);
+  const done = await runUrls("/in.jsonl", "/out.jsonl");
+  expect(done).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(done.stdout).toContain("The server answered 503: busy. Sending the output file again.");
+  expect(received).toHaveLength(2);
+  expect(received[1]).toMatch(/^PUT \/out\.jsonl \{"id":"vllm-.*"custom_id":"a".*\n$/);
+  expect(readdirSync(tmp)).toEqual([]);
+
+  const refused = await runUrls("/in.jsonl", "/closed");
+  expect(refused.exitCode).toBe(2);
+  const kept = /\/closed: The server answered 403: busy. The records are in (\S+)\.$/.exec(
+    refused.stderr,
+  )?.[1];
+  expect(JSON.parse(readFileSync(kept!, "utf8"))).toMatchObject({ custom_id: "a" });
+
+  const missing = await runUrls("/none.jsonl", "/out.jsonl");
+  expect(missing.exitCode).toBe(2);
+  expect(missing.stderr).toContain("/none.jsonl cannot be read: The server answered 404: ");
 });
 
 it("tells what is wrong before the model is loaded", async () => {

@@ -196,6 +196,52 @@ describe("ucm serve", () => {
     expect(lines.every(({ time, level, message }) => time && level && message)).toBe(true);
   });
 
+  it("logs each piece of a stream unless told not to", async () => {
+    const logged = async (...args: string[]) => {
+      const server = await start(["--enable-log-requests", "--enable-log-outputs", ...args]);
+      const { end } = await runningStream(server, { max_tokens: 4, ignore_eos: true });
+      await end;
+      const count = (what: RegExp) => [...server.output().matchAll(what)].length;
+      await until("the end", () => count(/ \(streaming complete\): output: .*: length\n/g) === 1);
+      return count(/ \(streaming delta\): output: .*, output_token_ids: \[\d+\], finish_reason: /g);
+    };
+    expect(await logged()).toBe(4);
+    expect(await logged("--no-enable-log-deltas")).toBe(0);
+  });
+
+  it("gives all memory of its workers back while it sleeps", async () => {
+    const server = await start([], { VLLM_SERVER_DEV_MODE: "1" });
+    const answer = async () => {
+      const body = { prompt: "Once upon a time", max_tokens: 12, temperature: 0 };
+      const response = await fetch(`${server.url}/v1/completions`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+      });
+      return ((await response.json()) as { choices: { text: string }[] }).choices[0]!.text;
+    };
+    const post = async (path: string) =>
+      (await fetch(server.url + path, { method: "POST" })).status;
+    const expected = await answer();
+    const before = await childrenOf(server.child.pid!);
+    expect(before).toHaveLength(1);
+    expect(await post("/sleep?level=2")).toBe(200);
+    expect(await childrenOf(server.child.pid!)).toEqual([]);
+    expect((await fetch(`${server.url}/health`)).status).toBe(200);
+    const asleep = await (await fetch(`${server.url}/metrics`)).text();
+    expect(asleep).toMatch(/^vllm:engine_sleep_state\{.*sleep_state="discard_all"\} 1$/m);
+    expect(asleep).toMatch(/^vllm:engine_sleep_state\{.*sleep_state="awake"\} 0$/m);
+    const meanwhile = answer();
+    expect(await post("/wake_up")).toBe(200);
+    expect(await meanwhile).toBe(expected);
+    const after = await childrenOf(server.child.pid!);
+    expect(after).toHaveLength(1);
+    expect(after).not.toEqual(before);
+    expect(await post("/sleep")).toBe(200);
+    server.child.kill("SIGTERM");
+    expect((await server.child).exitCode).toBe(0);
+  });
+
   it("logs requests and throughput when asked", async () => {
     const server = await start(
       ["--enable-log-requests", "--enable-log-outputs", "--max-log-len", "5"],

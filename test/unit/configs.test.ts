@@ -49,6 +49,7 @@ async function seriesNames(): Promise<Set<string>> {
   const values = Object.fromEntries(Object.keys(storeSeries).map((key) => [key, 1]));
   const snapshot: EngineSnapshot = {
     ...{ running: 0, waiting: 0, usedBlocks: 0, numBlocks: 1, numPreemptions: 0 },
+    isAsleep: false,
     ...{ prefixCacheQueries: 0, prefixCacheHits: 0, promptTokens: 0, generatedTokens: 0 },
     externalPrefixCache: { queries: 0, hits: 0 },
     promptTokensBySource: { computed: 0, cached: 0, loaded: 0 },

@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { UcmError } from "../../errors/index.js";
 
@@ -27,16 +26,11 @@ const lineSchema = z.object({
   body: z.record(z.string(), z.unknown()),
 });
 
-/** All requests of a batch file; blank lines do not count. UCM_ERR_PROMPT_FILE names file and line. */
-export function readBatchFile(path: string): BatchRequest[] {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const reason = code === "ENOENT" ? "there is no such file" : message;
-    throw fileError(`The input file ${path} cannot be read: ${reason}.`);
-  }
+/**
+ * All requests of a batch file's text; blank lines do not count. UCM_ERR_PROMPT_FILE names `path` and the
+ * line.
+ */
+export function parseBatch(text: string, path: string): BatchRequest[] {
   const requests = text
     .split("\n")
     .map((line, index) => ({ line, origin: `${path} line ${index + 1}` }))

@@ -1,4 +1,3 @@
-import { closeSync, openSync, writeSync } from "node:fs";
 import { resolveEngineConfig } from "../../config/index.js";
 import { UcmError } from "../../errors/index.js";
 import { configureLog, log } from "../../log/index.js";
@@ -15,9 +14,10 @@ import {
   answerRecord,
   type BatchRecord,
   type BatchRequest,
-  readBatchFile,
+  parseBatch,
   refusalRecord,
 } from "./batch-file.js";
+import { type BatchOutput, openOutput, readInput } from "./batch-transfer.js";
 
 /** Routes that a batch may ask. */
 const routes = ["/v1/chat/completions", "/v1/completions"];
@@ -48,10 +48,11 @@ export async function runBatch({ flags, warnings }: Invocation<"run-batch">): Pr
     );
   }
   for (const warning of warnings) log.warning(warning);
-  const requests = readBatchFile(inputFile);
-  const output = openOutput(outputFile);
   const stop = watchStopSignals();
+  let output: BatchOutput | null = null;
   try {
+    const requests = parseBatch(await readInput(inputFile, stop.signal), inputFile);
+    output = openOutput(outputFile, flags.outputTmpDir);
     const located = await locateModel(flags, model, stop.signal);
     const config = resolveEngineConfig({
       ...flags,
@@ -75,37 +76,20 @@ export async function runBatch({ flags, warnings }: Invocation<"run-batch">): Pr
       });
       void stop.requested.then(() => engine.stop());
       await answerAll(app, requests, output.write, stop.signal);
-      return stop.signal.aborted ? 130 : 0;
+      if (stop.signal.aborted) return 130;
     } finally {
       stopStats();
       await workers.shutdown();
     }
+    await output.finish(stop.signal);
+    return 0;
   } catch (error) {
     if (stop.signal.aborted && error === stop.signal.reason) return 130;
     throw error;
   } finally {
-    output.close();
+    output?.close();
     stop.forget();
   }
-}
-
-/** Created at once, so that a bad path shows before the work. */
-function openOutput(path: string) {
-  const attempt = <T>(action: () => T): T => {
-    try {
-      return action();
-    } catch (cause) {
-      const reason = (cause as Error).message;
-      throw new UcmError("UCM_ERR_OUTPUT_FILE", `Cannot write the output file ${path}: ${reason}.`);
-    }
-  };
-  const file = attempt(() => openSync(path, "w"));
-  return {
-    write: (record: BatchRecord) => {
-      attempt(() => writeSync(file, `${JSON.stringify(record)}\n`));
-    },
-    close: () => closeSync(file),
-  };
 }
 
 async function answerAll(

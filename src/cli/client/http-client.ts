@@ -3,10 +3,12 @@ import { Agent as HttpsAgent, request as requestHttps } from "node:https";
 import { UcmError } from "../../errors/index.js";
 
 export interface HttpRequest {
-  method?: "GET" | "POST";
+  method?: "GET" | "POST" | "PUT";
   headers?: Readonly<Record<string, string>>;
   /** Sent as JSON. */
   body?: unknown;
+  /** Sent as it is, in place of a body. */
+  payload?: Buffer;
   signal?: AbortSignal;
   /** Takes any TLS certificate. */
   insecure?: boolean;
@@ -24,7 +26,9 @@ export function sendRequest(url: string, options: HttpRequest = {}): Promise<Inc
   const target = parseUrl(url);
   const isSecure = target.protocol === "https:";
   const send = isSecure ? requestHttps : requestHttp;
-  const payload = options.body === undefined ? null : Buffer.from(JSON.stringify(options.body));
+  const payload =
+    options.payload ??
+    (options.body === undefined ? null : Buffer.from(JSON.stringify(options.body)));
   return new Promise((resolve, reject) => {
     const request = send(target, {
       method: options.method ?? (payload === null ? "GET" : "POST"),

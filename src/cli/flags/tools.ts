@@ -13,15 +13,22 @@ const batch = flagsOf("options", { commands: ["run-batch"] });
 
 /** Flags of `ucm run-batch` beside those of `ucm serve`. */
 export const runBatchFlags = {
-  "input-file": batch.string(null, "OpenAI batch file (.jsonl) to answer.", { short: ["-i"] }),
-  "output-file": batch.string(null, "File for a record per request, in order.", { short: ["-o"] }),
+  "input-file": batch.string(null, "OpenAI batch file (.jsonl) to answer, or its http(s) URL.", {
+    short: ["-i"],
+  }),
+  "output-file": batch.string(
+    null,
+    "File for a record per request, in order, or an http(s) URL to PUT it to.",
+    { short: ["-o"] },
+  ),
+  "output-tmp-dir": batch.string(
+    null,
+    "Folder in which records for a URL are collected. Default: the system's.",
+  ),
 } as const satisfies FlagTable;
 
 /** Flags of vLLM's run-batch that change nothing here. */
 export const runBatchIdleFlags: FlagTable = {
-  ...idleFlags("options", "accepted", "records are written straight to the output file", {
-    "output-tmp-dir": "string",
-  }),
   ...idleFlags("options", "accepted", "a batch listens on no port", {
     "enable-metrics": ["switch", false],
     url: "string",

@@ -20,7 +20,8 @@ export function registerControl(app: FastifyInstance, { engine }: RouteContext):
 
 /**
  * The routes of VLLM_SERVER_DEV_MODE: they act on all clients, so they are for trusted networks.
- * Sleep stops the engine and empties the prefix cache; weights and arena keep their memory.
+ * Sleep at level 0 pauses; at level 1 and 2 it ends the workers, whose memory, weights and KV cache, is free
+ * until /wake_up starts them again: there is no other memory that a CPU could keep weights in.
  */
 export function registerDevRoutes(
   app: FastifyInstance,
@@ -39,14 +40,14 @@ export function registerDevRoutes(
   }
   app.post("/sleep", async (request, reply) => {
     const { level, mode } = parseSleepQuery(request.query);
+    if (level === 0) await engine.pause(mode);
+    else await engine.sleep(mode);
     isSleeping = true;
-    await engine.pause(mode);
-    if (level > 0) engine.resetPrefixCache();
     return reply.send();
   });
   app.post("/wake_up", async (_request, reply) => {
+    await engine.wakeUp();
     isSleeping = false;
-    engine.resume();
     return reply.send();
   });
   app.get("/is_sleeping", async () => ({ is_sleeping: isSleeping }));

@@ -17,12 +17,17 @@ const start: EngineStats = {
   promptTokensBySource: { computed: 100, cached: 0, loaded: 0 },
   stores: [],
   generatedTokens: 10,
+  isAsleep: false,
 };
 
 describe("the line of statistics", () => {
   it("is vLLM's", () => {
     const now = { ...start, running: 2, waiting: 1, usedBlocks: 25, prefixCacheHitRate: 0.4561 };
-    expect(statsLine(start, { ...now, promptTokens: 1124, generatedTokens: 355 }, 10)).toBe(
+    const totals = {
+      ...{ promptTokens: 2000, generatedTokens: 355 },
+      promptTokensBySource: { computed: 1124, cached: 700, loaded: 176 },
+    };
+    expect(statsLine(start, { ...now, ...totals }, 10)).toBe(
       "Engine 000: Avg prompt throughput: 102.4 tokens/s, Avg generation throughput: 34.5 tokens/s, " +
         "Running: 2 reqs, Waiting: 1 reqs, GPU KV cache usage: 12.5%, Prefix cache hit rate: 45.6%",
     );

@@ -65,6 +65,9 @@ describe("the lifecycle", () => {
     [["ready", "serving", "failed", "spawn", "ready"], true],
     [["failed", "stopped"], true],
     [["ready", "draining", "stopped"], true],
+    [["ready", "asleep", "spawn", "asleep", "spawn", "ready"], true],
+    [["ready", "serving", "asleep", "draining", "stopped"], true],
+    [["ready", "asleep", "serving"], false],
     [["serving"], false],
     [["ready", "draining", "spawn"], false],
     [["ready", "draining", "stopped", "spawn"], false],
@@ -80,6 +83,22 @@ describe("the lifecycle", () => {
 });
 
 describe("the supervisor", () => {
+  it("ends its workers to sleep, nobody misses them, and starts others", async () => {
+    const supervisor = await start("good");
+    supervisor.onLost((error) => expect.fail(error.message));
+    for (let round = 0; round < 2; round++) {
+      expect(await supervisor.execute(stepOf(round))).toMatchObject({ stepId: round });
+      const pid = pids().at(-1)!;
+      await supervisor.sleep();
+      expect(isAlive(pid)).toBe(false);
+      await supervisor.wakeUp();
+      expect(pids().at(-1)).not.toBe(pid);
+    }
+    await supervisor.sleep();
+    await supervisor.shutdown();
+    expect(output()).not.toContain("ERROR");
+  });
+
   it("puts other workers in the place of lost ones, each time", async () => {
     const supervisor = await start("good");
     const lost: UcmError[] = [];

@@ -33,6 +33,7 @@ const snapshot: EngineSnapshot = {
     { rank: 1, tiers: { files: { lookups: 4 }, memory: { lookups: 2 } } },
   ],
   sparse: null,
+  isAsleep: false,
 };
 
 const record: SequenceRecord = {

@@ -130,6 +130,51 @@ describe("development mode", () => {
     expect((await post("/sleep?level=7")).status).toBe(400);
   });
 
+  it("sleeps once, tells who comes meanwhile to wait, and never loses what stands still", async () => {
+    server = await Harness.start({ options: { devMode: true } });
+    server.executor.stepMs = 2;
+    expect((await post("/sleep?level=1&mode=keep")).status).toBe(400);
+    const running = server.ask(PATH, { ...long, max_tokens: 60 });
+    await until(() => server.engine.stats().generatedTokens > 3);
+    await post("/pause?mode=keep");
+    const refused = await server.ask("/sleep", {});
+    expect(refused.status).toBe(400);
+    expect(refused.body.error.message).toContain("/pause?mode=keep");
+    await post("/resume");
+    expect((await running).body.choices[0].finish_reason).toBe("length");
+
+    await Promise.all([post("/sleep"), post("/sleep?level=2")]);
+    expect(server.engine.stats().isAsleep).toBe(true);
+    const early = await server.ask("/resume", {});
+    expect(early.status).toBe(400);
+    expect(early.body.error.message).toBe("The engine sleeps: POST /wake_up first.");
+    const waiting = server.ask(PATH, short);
+    await Promise.all([post("/wake_up"), post("/wake_up?tags=weights")]);
+    const { usage } = (await waiting).body;
+    expect(usage.prompt_tokens_details.cached_tokens).toBe(0);
+    expect(server.engine.stats().isAsleep).toBe(false);
+  });
+
+  it("level 0 keeps the workers and what they have computed", async () => {
+    server = await Harness.start({ options: { devMode: true } });
+    await server.ask(PATH, short);
+    await post("/sleep?level=0&mode=wait");
+    expect(server.engine.stats().isAsleep).toBe(false);
+    expect(await isPaused()).toBe(true);
+    await post("/wake_up");
+    const { usage } = (await server.ask(PATH, short)).body;
+    expect(usage.prompt_tokens_details.cached_tokens).toBe(64);
+  });
+
+  it("ends while asleep, whoever waits", async () => {
+    server = await Harness.start({ options: { devMode: true } });
+    await post("/sleep");
+    const waiting = server.ask(PATH, short);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await server.engine.drain();
+    expect((await waiting).body.choices[0].finish_reason).toBe("abort");
+  });
+
   it("tells the configuration", async () => {
     server = await Harness.start({ options: { devMode: true } });
     const info = await get("/server_info?config_format=json");
