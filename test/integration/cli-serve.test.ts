@@ -253,7 +253,7 @@ describe("ucm serve", () => {
       /Received request cmpl-\w+-0: params: SamplingParams\(n=1, presence_penalty=0\.0, .*max_tokens=100, .*\), lora_request: None\.\n/,
     );
     await until("the generated text", () =>
-      /Generated response cmpl-\w+-0: output: ['"].{5,10}['"], output_token_ids: \[(\d+(, )?){5}\], finish_reason: length\n/.test(
+      /Generated response cmpl-\w+-0 \(streaming complete\): output: ['"].{5,10}['"], output_token_ids: \[(\d+(, )?){5}\], finish_reason: length\n/.test(
         server.output(),
       ),
     );
