@@ -4,6 +4,7 @@ import { type LogLevel, parseLogLevel } from "../log/index.js";
 import { reasoningParsers, toolParsers } from "../openai/index.js";
 import type { AppOptions } from "../server/index.js";
 import type { Flags } from "./flags/index.js";
+import { readStructuredOutputsConfig } from "./structured-outputs-config.js";
 import { readTls } from "./tls-files.js";
 
 /** The server's part of the flags. */
@@ -40,7 +41,9 @@ export function serverOptions(flags: Flags, version: string, env: NodeJS.Process
 
 /** Tool and reasoning parsers. UCM_ERR_CONFIG, in vLLM's words, for those that do not exist. */
 function parsingOptions(flags: Flags) {
-  const { enableAutoToolChoice, toolCallParser, reasoningParser } = flags;
+  const { enableAutoToolChoice, toolCallParser } = flags;
+  const structured = readStructuredOutputsConfig(flags.structuredOutputsConfig);
+  const reasoningParser = flags.reasoningParser || structured.reasoningParser;
   const requireKnown = (kind: string, name: string, known: object) => {
     if (Object.hasOwn(known, name)) return;
     const choices = Object.keys(known).join(", ");
@@ -61,7 +64,8 @@ function parsingOptions(flags: Flags) {
     enableAutoToolChoice,
     toolCallParser,
     excludeToolsWhenToolChoiceNone: flags.excludeToolsWhenToolChoiceNone,
-    reasoningParser: reasoningParser || null,
+    reasoningParser,
+    disableAnyWhitespace: structured.disableAnyWhitespace,
   };
 }
 

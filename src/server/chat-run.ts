@@ -3,6 +3,7 @@ import type { ChatDelta, ChatRequest, ParsingPlan } from "../openai/index.js";
 import { adaptSampling, ChoiceParser, planParsing } from "./chat-parsing.js";
 import type { RouteContext } from "./context.js";
 import { encodePrompts, renderChat } from "./prompts.js";
+import { underRules } from "./routes/shared.js";
 import { GenerationRun } from "./run-generation.js";
 
 /** A chat under way: prompt rendered and encoded, request with the engine. */
@@ -58,7 +59,7 @@ export async function startChat(
     requestId: id,
     promptTokenIds,
     sampling: buildSamplingParams(
-      adaptSampling(context, body, plan),
+      underRules(adaptSampling(context, body, plan), context.options),
       context.model,
       promptTokenIds.length,
       context.tokenizer,

@@ -49,6 +49,8 @@ export interface ServerOptions {
   excludeToolsWhenToolChoiceNone: boolean;
   /** Name of the parser of reasoning; null leaves it in the text. */
   reasoningParser: string | null;
+  /** Grammars of JSON allow no white space that means nothing. */
+  disableAnyWhitespace: boolean;
   /** Serve the routes that vLLM has under VLLM_SERVER_DEV_MODE: cache resets, sleep, configuration. */
   devMode: boolean;
   /** Largest request body; more is refused with 413. */
@@ -91,6 +93,7 @@ export const defaultServerOptions: Readonly<Omit<ServerOptions, "version">> = Ob
   enableAutoToolChoice: false,
   excludeToolsWhenToolChoiceNone: false,
   reasoningParser: null,
+  disableAnyWhitespace: false,
   devMode: false,
   bodyLimitBytes: 32 * 1024 * 1024,
   headerLimitBytes: 4 * 1024 * 1024,

@@ -37,6 +37,8 @@ beforeAll(async () => {
     ...["--enable-auto-tool-choice", "--tool-call-parser", "hermes"],
     ...["--max-model-len", "4096", "--kv-cache-memory-bytes", "64M"],
     "--enable-server-load-tracking",
+    // A small model is fond of white space, of which JSON takes any amount.
+    ...["--structured-outputs-config.disable_any_whitespace", "true"],
   ]);
   client = server.client();
 });

@@ -3,6 +3,7 @@ import { flagsOf } from "./spec.js";
 const http = flagsOf("Frontend", { commands: ["serve"] });
 const options = flagsOf("options", { commands: ["serve"] });
 const reasoning = flagsOf("StructuredOutputsConfig", { commands: ["serve"] });
+const config = flagsOf("VllmConfig", { commands: ["serve"] });
 const common = flagsOf("options");
 const chat = flagsOf("Frontend");
 
@@ -55,6 +56,10 @@ export const frontendFlags = {
   "reasoning-parser": reasoning.string(
     "",
     "Take reasoning out of the text, as the model writes it: qwen3 or deepseek_r1.",
+  ),
+  "structured-outputs-config": config.json(
+    {},
+    "JSON of grammars: disable_any_whitespace writes JSON in one piece, reasoning_parser as its own flag.",
   ),
   "enable-server-load-tracking": http.bool(false, "Count requests in flight for /load."),
   "uvicorn-log-level": http.choice(

@@ -81,9 +81,6 @@ export const refusedFlags: FlagTable = {
   ...idleFlags("Frontend", "refused", "LoRA adapters cannot be loaded", {
     "lora-modules": "stringList",
   }),
-  ...idleFlags("VllmConfig", "refused", "grammars are always enforced by xgrammar", {
-    "structured-outputs-config": ["json", {}, { backend: "auto" }, { backend: "xgrammar" }],
-  }),
   ...idleFlags("VllmConfig", "refused", "the tags of reasoning are those of its parser", {
     "reasoning-config": "json",
   }),

@@ -18,7 +18,7 @@ import { type EncodedPrompt, encodePrompts } from "../prompts.js";
 import { responseId } from "../request-id.js";
 import { clientSignal, GenerationRun } from "../run-generation.js";
 import { dataEvents, replyWithEvents } from "../sse.js";
-import { makeTokenText, nowSeconds, streamCare, wantsUsage } from "./shared.js";
+import { makeTokenText, nowSeconds, streamCare, underRules, wantsUsage } from "./shared.js";
 
 /** `max_tokens` of this route when the body has none. */
 const DEFAULT_MAX_TOKENS = 16;
@@ -55,7 +55,7 @@ async function startRun(
     requestId: `${id}-${promptIndex}`,
     promptTokenIds: tokenIds,
     sampling: buildSamplingParams(
-      withMaxTokens(context, body.sampling, tokenIds.length),
+      underRules(withMaxTokens(context, body.sampling, tokenIds.length), context.options),
       context.model,
       tokenIds.length,
       context.tokenizer,

@@ -1,4 +1,4 @@
-import type { TokenText } from "../../openai/index.js";
+import type { SamplingFields, TokenText } from "../../openai/index.js";
 import type { RouteContext } from "../context.js";
 import type { ServerOptions } from "../options.js";
 import type { StreamCare } from "../sse.js";
@@ -17,6 +17,16 @@ export function makeTokenText(
     return (tokenId) => `token_id:${tokenId}`;
   }
   return (tokenId) => tokenizer.decode([tokenId]);
+}
+
+/** What a request asks of decoding, under the server's own rule for JSON. */
+export function underRules(
+  sampling: SamplingFields,
+  { disableAnyWhitespace }: ServerOptions,
+): SamplingFields {
+  const { grammar = null } = sampling;
+  if (!disableAnyWhitespace || grammar?.spec.kind !== "json") return sampling;
+  return { ...sampling, grammar: { ...grammar, spec: { ...grammar.spec, anyWhitespace: false } } };
 }
 
 interface StreamOptions {
