@@ -72,7 +72,7 @@ describe("ucm chat", () => {
     const { exitCode, stdout, stderr } = await runUcm(args);
     expect(exitCode).toBe(0);
     expect(stdout).toBe("Using model: second\nYou said: hi");
-    expect(stderr).toMatch(/^\(9 tokens, first after \d+\.\d\d s, \d+\.\d tokens\/s\)$/);
+    expect(stderr).toMatch(/^\(9 tokens, first after \d+\.\d\d s(, \d+\.\d tokens\/s)?\)$/);
     expect(seen[0]!.key).toBe("Bearer EMPTY");
   });
 
@@ -148,6 +148,11 @@ describe("ucm complete", () => {
     });
     const refused = await runUcm(["complete", "--url", refusing, "-q", "a"]);
     expect(refused.stderr).toBe("ucm complete: error: The server answered 401: Unauthorized");
+    const elsewhere = await startServer((_, response) => response.writeHead(404).end());
+    const rootless = await runUcm(["complete", "--url", elsewhere, "-q", "a"]);
+    expect(rootless.stderr).toBe(
+      `ucm complete: error: There is nothing at ${elsewhere}/models: the URL of an API ends in /v1. Try --url ${elsewhere}/v1.`,
+    );
     const odd = await runUcm(["complete", "--url", "ftp://x", "-q", "a"]);
     expect(odd.exitCode).toBe(2);
     const empty = await startServer((_, response) => response.end('{"data": []}'));

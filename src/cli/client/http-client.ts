@@ -53,7 +53,10 @@ export function sendRequest(url: string, options: HttpRequest = {}): Promise<Inc
 function parseUrl(url: string): URL {
   const target = URL.canParse(url) ? new URL(url) : null;
   if (target !== null && /^https?:$/.test(target.protocol)) return target;
-  throw new UcmError("UCM_ERR_USAGE", `${url} is not an http or https URL.`);
+  throw new UcmError(
+    "UCM_ERR_USAGE",
+    `${url} is not an http or https URL. Write it with http:// in front.`,
+  );
 }
 
 const reasons: Record<string, string> = {

@@ -21,9 +21,15 @@ export class OpenAIClient {
   /** Ids of the models that the server lists. */
   async listModels(): Promise<string[]> {
     const url = `${this.#baseUrl}/models`;
-    const text = await readBody(
-      await expectSuccess(await sendRequest(url, { headers: this.#headers })),
-    );
+    const response = await sendRequest(url, { headers: this.#headers });
+    if (response.statusCode === 404 && !this.#baseUrl.endsWith("/v1")) {
+      response.resume();
+      throw new UcmError(
+        "UCM_ERR_REMOTE",
+        `There is nothing at ${url}: the URL of an API ends in /v1. Try --url ${this.#baseUrl}/v1.`,
+      );
+    }
+    const text = await readBody(await expectSuccess(response));
     const { data } = JSON.parse(text) as { data?: { id: string }[] };
     if (data === undefined || data.length === 0) {
       throw new UcmError("UCM_ERR_REMOTE", `The server at ${url} lists no model.`);

@@ -43,7 +43,8 @@ export async function runRepl(
     const done = await printAnswer((signal) => answer(quick, signal), timing);
     return done.isComplete ? 0 : 130;
   }
-  process.stdout.write(`${greeting}\n`);
+  const keys = process.stdin.isTTY ? "(Ctrl-C stops an answer, Ctrl-D leaves.)\n" : "";
+  process.stdout.write(`${greeting}\n${keys}`);
   const lines = createInterface({ input: process.stdin, output: process.stdout, prompt: "> " });
   lines.on("SIGINT", () => process.emit("SIGINT"));
   const leave = () => lines.close();
@@ -94,6 +95,9 @@ async function printAnswer(
   return { text, isComplete };
 }
 
+/** Shorter answers came in too few pieces for a rate. */
+const MEASURABLE_S = 0.05;
+
 /** Time to the first chunk and the rate after it. */
 class AnswerClock {
   readonly #startMs = performance.now();
@@ -114,7 +118,7 @@ class AnswerClock {
     const tokens = this.numTokens > 0 ? this.numTokens : this.#numChunks;
     const ttft = ((this.#firstMs - this.#startMs) / 1000).toFixed(2);
     const decodeS = (this.#lastMs - this.#firstMs) / 1000;
-    const rate = decodeS > 0 ? `, ${((tokens - 1) / decodeS).toFixed(1)} tokens/s` : "";
+    const rate = decodeS >= MEASURABLE_S ? `, ${((tokens - 1) / decodeS).toFixed(1)} tokens/s` : "";
     return `(${tokens} tokens, first after ${ttft} s${rate})`;
   }
 }
