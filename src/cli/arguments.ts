@@ -1,4 +1,4 @@
-import { nearestName } from "../config/index.js";
+import { nearestName } from "../config/nearest-name.js";
 import { UcmError } from "../errors/index.js";
 import { isPlainObject, parseFlagValue, ValueProblem } from "./flag-value.js";
 import { type FlagSpec, type FlagTable, optionStrings } from "./flags/index.js";

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { extname } from "node:path";
 import { cosmiconfig, defaultLoadersSync, getDefaultSearchPlaces } from "cosmiconfig";
-import { nearestName } from "../config/index.js";
+import { nearestName } from "../config/nearest-name.js";
 import { UcmError } from "../errors/index.js";
 import { isPlainObject } from "./flag-value.js";
 import { configFileTable, type FlagTable } from "./flags/index.js";

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { extname } from "node:path";
 import { z } from "zod";
-import { nearestName } from "../config/index.js";
+import { nearestName } from "../config/nearest-name.js";
 import { UcmError } from "../errors/index.js";
 import { templateFields } from "../openai/chat-request.js";
 import { int, string, tokenIds } from "../openai/fields.js";

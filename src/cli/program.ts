@@ -1,36 +1,36 @@
 import { Command, CommanderError } from "commander";
-import { nearestName } from "../config/index.js";
+import { nearestName } from "../config/nearest-name.js";
 import { toUcmError, UcmError } from "../errors/index.js";
 import { isDebugEnabled } from "../log/index.js";
-import { runBatch } from "./batch/run-batch.js";
-import { runBenchLatency } from "./bench/latency.js";
-import { runBenchServe } from "./bench/serve.js";
-import { runBenchThroughput } from "./bench/throughput.js";
-import { cacheSummary, runCache } from "./cache/command.js";
-import { runChat } from "./client/chat.js";
-import { runComplete } from "./client/complete.js";
-import { runCollectEnv } from "./collect-env.js";
 import { readCommandLine } from "./command-flags.js";
 import { renderHelp, renderRootHelp } from "./command-help.js";
-import { runConfig } from "./config.js";
-import { type CommandInfo, type CommandName, commandInfos, usageLine } from "./flags/index.js";
+import {
+  type CommandInfo,
+  type CommandName,
+  cacheSummary,
+  commandInfos,
+  usageLine,
+} from "./flags/index.js";
 import type { Invocation } from "./invocation.js";
-import { runOffline } from "./offline.js";
 import { readVersion } from "./package-files.js";
-import { runServe } from "./serve.js";
 
-/** Each command's work: runs to the end and returns the exit code; throws UcmError. */
-const runners: { [C in CommandName]: (invocation: Invocation<C>) => Promise<number> } = {
-  serve: runServe,
-  offline: runOffline,
-  chat: runChat,
-  complete: runComplete,
-  "bench serve": runBenchServe,
-  "bench latency": runBenchLatency,
-  "bench throughput": runBenchThroughput,
-  "run-batch": runBatch,
-  config: runConfig,
-  "collect-env": runCollectEnv,
+type Runner<C extends CommandName> = (invocation: Invocation<C>) => Promise<number>;
+
+/**
+ * Each command's work, which runs to the end and returns the exit code; throws UcmError. Loaded when it is
+ * asked for: what one command needs is half a second that the others do not have to wait.
+ */
+const runners: { [C in CommandName]: () => Promise<Runner<C>> } = {
+  serve: async () => (await import("./serve.js")).runServe,
+  offline: async () => (await import("./offline.js")).runOffline,
+  chat: async () => (await import("./client/chat.js")).runChat,
+  complete: async () => (await import("./client/complete.js")).runComplete,
+  "bench serve": async () => (await import("./bench/serve.js")).runBenchServe,
+  "bench latency": async () => (await import("./bench/latency.js")).runBenchLatency,
+  "bench throughput": async () => (await import("./bench/throughput.js")).runBenchThroughput,
+  "run-batch": async () => (await import("./batch/run-batch.js")).runBatch,
+  config: async () => (await import("./config.js")).runConfig,
+  "collect-env": async () => (await import("./collect-env.js")).runCollectEnv,
 };
 
 /** First words after `ucm`. */
@@ -85,7 +85,9 @@ export async function main(argv: readonly string[]): Promise<number> {
       addCommand(name, summary, "<command> [options]", (args) => runMember(name, args));
     }
   }
-  addCommand("cache", cacheSummary, "[folder...] [options]", runCache);
+  addCommand("cache", cacheSummary, "[folder...] [options]", async (args) =>
+    (await import("./cache/command.js")).runCache(args),
+  );
   if (argv.length === 0) {
     program.outputHelp();
     return 0;
@@ -138,7 +140,8 @@ async function runCommand<C extends CommandName>(
       process.stdout.write(`${renderHelp(command, line.topic)}\n`);
       return 0;
     }
-    return await runners[command](line);
+    const run: Runner<C> = await runners[command]();
+    return await run(line);
   } catch (error) {
     return reportError(command, error);
   }

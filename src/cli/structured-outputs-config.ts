@@ -1,4 +1,4 @@
-import { nearestName } from "../config/index.js";
+import { nearestName } from "../config/nearest-name.js";
 import { UcmError } from "../errors/index.js";
 
 /** What --structured-outputs-config asks for. */

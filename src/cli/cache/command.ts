@@ -2,13 +2,12 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { runCacheTool } from "../../cache-tool/index.js";
 import { toUcmError, UcmError } from "../../errors/index.js";
 import { isDebugEnabled } from "../../log/index.js";
+import { cacheSummary } from "../flags/commands.js";
 import { resolveFolders } from "./folders.js";
 import { type Ask, type Operation, type Options, operations } from "./operations.js";
 import { showToolProgress } from "./progress.js";
 
 const DEFAULT_TIMEOUT_S = 30;
-
-export const cacheSummary = "Look after the folders of KV cache stores: ls, stat, verify, gc, rm.";
 
 const usage = `usage: ucm cache {${Object.keys(operations).join(",")}} [folder ...] [options]`;
 

@@ -1,4 +1,3 @@
-import { backendFolders } from "../../config/index.js";
 import { UcmError } from "../../errors/index.js";
 import { readCommandLine } from "../command-flags.js";
 
@@ -28,6 +27,8 @@ export async function resolveFolders(
     context,
   );
   const transfer = line.kind === "run" ? line.flags.kvTransferConfig : null;
+  // Only here, as loading it takes longer than all else that a command does on a folder.
+  const { backendFolders } = await import("../../config/index.js");
   const configured = transfer === null ? [] : backendFolders(transfer);
   if (configured.length > 0) return configured;
   throw new UcmError(

@@ -74,6 +74,9 @@ export const commandInfos: Record<CommandName, CommandInfo> = {
   },
 };
 
+/** What is said of `ucm cache`, whose operations have options of their own. */
+export const cacheSummary = "Look after the folders of KV cache stores: ls, stat, verify, gc, rm.";
+
 /** `usage: …`, printed by help and before usage errors. */
 export function usageLine(command: CommandName): string {
   const { positional } = commandInfos[command];
