@@ -39,13 +39,37 @@ function parseJson(body: Buffer): unknown {
     throw jsonError(0, "the body is not valid UTF-8");
   }
   if (text === "") return undefined;
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch (error) {
     const reason = (error as Error).message;
     const position = /at position (\d+)/.exec(reason)?.[1];
     throw jsonError(position === undefined ? text.length : Number(position), reason);
   }
+  if (isDeeperThan(value, MAX_DEPTH)) {
+    throw jsonError(0, `the body is nested deeper than ${MAX_DEPTH} levels`);
+  }
+  return value;
+}
+
+/** Levels of a body; what looks at it may recurse, and no request needs as many. */
+const MAX_DEPTH = 512;
+
+function isDeeperThan(value: unknown, limit: number): boolean {
+  let level = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > limit) return true;
+    const next: unknown[] = [];
+    for (const one of level) {
+      if (typeof one !== "object" || one === null) continue;
+      for (const inner of Array.isArray(one) ? one : Object.values(one)) {
+        if (typeof inner === "object" && inner !== null) next.push(inner);
+      }
+    }
+    level = next;
+  }
+  return false;
 }
 
 function jsonError(position: number, reason: string): UcmError {

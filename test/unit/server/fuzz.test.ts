@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { requestFields } from "../../../src/openai/index.js";
 import { anyText, routes } from "../../helpers/hostile/bodies.js";
 import { Dice } from "../../helpers/hostile/dice.js";
 import { Harness, type JsonObject, until } from "./harness.js";
@@ -47,10 +48,10 @@ async function collectComplaints(total: number, seed: number): Promise<string[]>
 
 describe("thousands of generated bodies", () => {
   it("are answered or refused, never with a fault of the server", async () => {
-    const complaints = await collectComplaints(4000, 20_240_607);
+    const complaints = await collectComplaints(2500, 20_240_607);
     expect(complaints).toEqual([]);
     // Both ways through the server were taken often.
-    expect(answered[200]).toBeGreaterThan(400);
+    expect(answered[200]).toBeGreaterThan(300);
     expect(answered.other).toBeGreaterThan(1000);
     expect(server.faults).toEqual([]);
     await until(() => server.engine.stats().running + server.engine.stats().waiting === 0);
@@ -65,9 +66,9 @@ describe("thousands of generated bodies", () => {
       ['{"a":', "}"],
     ] as const) {
       const nested = `${open.repeat(100_000)}1${close.repeat(100_000)}`;
-      for (const field of ["prompt", "messages", "logit_bias", "stop", "stream_options"]) {
+      for (const field of requestFields["/v1/completions"]!) {
         const { status } = await server.ask("/v1/completions", `{"${field}":${nested}}`);
-        expect(status).toBe(400);
+        expect([field, status]).toEqual([field, 400]);
       }
       const messages = `[{"role":"user","content":"x","extra":${nested}}]`;
       for (const path of ["/v1/chat/completions", "/tokenize"]) {
