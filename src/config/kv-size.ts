@@ -1,7 +1,7 @@
 import { UcmError } from "../errors/index.js";
 import type { KvDtype, SparseConfig } from "../messages/index.js";
 import type { ModelConfig } from "../model/model-config.js";
-import { representationVectors } from "../sparse/index.js";
+import { rankingVectors, representationVectors, sparseBudget } from "../sparse/index.js";
 
 const dtypeBytes: Record<KvDtype, number> = { float32: 4, bfloat16: 2, float16: 2 };
 
@@ -19,6 +19,33 @@ export function bytesPerBlock(
   return model.numLayers * model.numKvHeads * vectors * model.headDim * dtypeBytes[kvDtype];
 }
 
+/** The most that sparse attention holds outside the arena of a worker, in bytes. */
+export interface BesideBytes {
+  /** For each block that sparse sequences have in the arena. */
+  perBlock: number;
+  /** For each sequence. */
+  perSequence: number;
+}
+
+/**
+ * What a worker holds of candidates outside its arena, whether they are chosen or not: the vectors that
+ * they are ranked by, and the keys and values of dense layers. Most for sequences of full length.
+ */
+export function besideBytes(
+  model: Pick<ModelConfig, "numLayers" | "numKvHeads" | "headDim">,
+  { blockSize, kvDtype, maxModelLen }: { blockSize: number; kvDtype: KvDtype; maxModelLen: number },
+  sparse: SparseConfig | null,
+): BesideBytes {
+  const budget = sparse && sparseBudget(sparse, maxModelLen, blockSize);
+  if (sparse === null || budget === null) return { perBlock: 0, perSequence: 0 };
+  const { denseLayers } = sparse;
+  const ranked = (model.numLayers - denseLayers) * rankingVectors(sparse, blockSize) * 4;
+  const whole = denseLayers * 2 * blockSize * dtypeBytes[kvDtype];
+  const perSequence = budget.candidates * model.numKvHeads * model.headDim * (ranked + whole);
+  const kept = Math.ceil(maxModelLen / blockSize) - budget.candidates + budget.topK;
+  return { perBlock: Math.ceil(perSequence / kept), perSequence };
+}
+
 /** Rows that the dense part computes at once, each with its intermediate values in fp32. */
 export function estimateActivationBytes(
   model: Pick<ModelConfig, "hiddenSize" | "intermediateSize" | "vocabSize">,
@@ -32,6 +59,8 @@ export function estimateActivationBytes(
 export interface KvDemand {
   blockSize: number;
   bytesPerBlock: number;
+  /** Comes out of what memory leaves, beside the cache. */
+  beside: BesideBytes;
   maxModelLen: number;
   maxNumSeqs: number;
   /** True when maxModelLen may shrink to what fits. */
@@ -59,8 +88,7 @@ export function sizeKvCache(demand: KvDemand): KvSize {
   const { blockSize, bytesPerBlock: blockBytes } = demand;
   const perSequence = Math.ceil(demand.maxModelLen / blockSize);
   const useful = perSequence * demand.maxNumSeqs;
-  const budget = demand.kvBytes ?? demand.availableBytes;
-  const affordable = Math.max(0, Math.floor(budget / blockBytes));
+  const affordable = Math.max(0, Math.floor(countAffordable(demand)));
   const numBlocks = demand.numBlocks ?? Math.min(affordable, useful);
   if (numBlocks < 1) throw noMemory(demand);
   let { maxModelLen } = demand;
@@ -69,6 +97,16 @@ export function sizeKvCache(demand: KvDemand): KvSize {
     maxModelLen = numBlocks * blockSize;
   }
   return { numBlocks, kvBytes: numBlocks * blockBytes, maxModelLen };
+}
+
+function countAffordable({ kvBytes, availableBytes, maxNumSeqs, ...demand }: KvDemand): number {
+  const { bytesPerBlock: blockBytes, beside } = demand;
+  if (kvBytes !== null) return kvBytes / blockBytes;
+  // Both bounds hold: what is held beside the cache is at most either.
+  return Math.max(
+    availableBytes / (blockBytes + beside.perBlock),
+    (availableBytes - maxNumSeqs * beside.perSequence) / blockBytes,
+  );
 }
 
 function noMemory({ kvBytes, availableBytes, bytesPerBlock: blockBytes }: KvDemand): UcmError {

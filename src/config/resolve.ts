@@ -11,6 +11,7 @@ import type { EngineConfig } from "./engine-config.js";
 import type { EngineOptions } from "./engine-options.js";
 import { loadGenerationDefaults } from "./generation-config.js";
 import {
+  besideBytes,
   bytesPerBlock,
   estimateActivationBytes,
   type KvSize,
@@ -157,6 +158,7 @@ function sizeCache(
   const size = sizeKvCache({
     blockSize: options.blockSize,
     bytesPerBlock: bytesPerBlock(local, options.blockSize, given.kvDtype, given.sparse),
+    beside: besideBytes(local, { ...given, blockSize: options.blockSize }, given.sparse),
     maxModelLen: given.maxModelLen,
     maxNumSeqs: limits.maxNumSeqs,
     shrinkToFit: options.maxModelLen === FIT_MEMORY,

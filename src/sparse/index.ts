@@ -24,6 +24,12 @@ export function representationKind({ score }: SparseConfig): "mean" | "minmax" |
   return score === "random" || score === "oracle" ? "mean" : score;
 }
 
+/** Vectors in fp32 that a block is ranked by, beside the arena, of one layer and KV head. */
+export function rankingVectors(config: SparseConfig, blockSize: number): number {
+  if (config.score === "random") return 0;
+  return config.score === "oracle" ? blockSize : representationVectors(config, blockSize);
+}
+
 /** Vectors of one head's size that a block of one layer and KV head has beside its keys and values. */
 export function representationVectors(config: SparseConfig, blockSize: number): number {
   const perSubBlock = representationKind(config) === "mean" ? 1 : 2;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
+  besideBytes,
   bytesPerBlock,
   estimateActivationBytes,
   type KvDemand,
@@ -7,10 +8,13 @@ import {
   toGib,
 } from "../../../src/config/kv-size.js";
 import { UcmError } from "../../../src/errors/index.js";
+import type { KvDtype, SparseConfig } from "../../../src/messages/index.js";
+import { testSparseConfig } from "../../helpers/engine-config.js";
 
 const demand: KvDemand = {
   blockSize: 16,
   bytesPerBlock: 1000,
+  beside: { perBlock: 0, perSequence: 0 },
   maxModelLen: 100,
   maxNumSeqs: 4,
   shrinkToFit: false,
@@ -38,6 +42,36 @@ describe("bytesPerBlock", () => {
   });
 });
 
+describe("besideBytes", () => {
+  const model = { numLayers: 4, numKvHeads: 2, headDim: 64 };
+  const cache = { blockSize: 16, kvDtype: "bfloat16", maxModelLen: 1000 } as const;
+  const window = { init: 1, local: 2, minBlocks: 4, ratio: 0.5 };
+  /** 63 blocks, of which 60 are candidates and 33 stay. */
+  const beside = (changes: Partial<SparseConfig>, kvDtype: KvDtype = "bfloat16") =>
+    besideBytes(model, { ...cache, kvDtype }, { ...testSparseConfig, window, ...changes });
+  const of = (perSequence: number) => ({ perBlock: Math.ceil(perSequence / 33), perSequence });
+  const vector = 2 * 64;
+
+  it("is of the vectors that candidates are ranked by, in fp32", () => {
+    expect(beside({})).toEqual(of(60 * 4 * vector * 2 * 4));
+    expect(beside({ score: "mean" })).toEqual(of(60 * 4 * vector * 4));
+    expect(beside({ score: "oracle" })).toEqual(of(60 * 4 * vector * 16 * 4));
+    expect(beside({ score: "random" })).toEqual(of(0));
+  });
+
+  it("is of keys and values at dense layers", () => {
+    expect(beside({ denseLayers: 4 })).toEqual(of(60 * 4 * vector * 32 * 2));
+    expect(beside({ denseLayers: 4 }, "float32")).toEqual(of(60 * 4 * vector * 32 * 4));
+    expect(beside({ denseLayers: 1 })).toEqual(of(60 * vector * (3 * 2 * 4 + 32 * 2)));
+  });
+
+  it("is nothing where attention is dense", () => {
+    expect(besideBytes(model, cache, null)).toEqual(of(0));
+    expect(beside({ window: { ...window, ratio: 1 } })).toEqual(of(0));
+    expect(beside({ window: { ...window, minBlocks: 100 } })).toEqual(of(0));
+  });
+});
+
 describe("estimateActivationBytes", () => {
   it("grows with rows and with the vocabulary", () => {
     const model = { hiddenSize: 100, intermediateSize: 200, vocabSize: 1000 };
@@ -51,6 +85,15 @@ describe("estimateActivationBytes", () => {
 describe("sizeKvCache", () => {
   it("takes what memory leaves, in whole blocks", () => {
     expect(sizeKvCache(demand)).toEqual({ numBlocks: 20, kvBytes: 20_000, maxModelLen: 100 });
+  });
+
+  it("leaves room for what is held beside it, as far as sequences can come to that", () => {
+    const beside = { perBlock: 1000, perSequence: 3000 };
+    expect(sizeKvCache({ ...demand, beside }).numBlocks).toBe(10);
+    const few = { ...demand, beside, maxNumSeqs: 2, shrinkToFit: true };
+    expect(sizeKvCache(few).numBlocks).toBe(14);
+    expect(sizeKvCache({ ...few, availableBytes: 19_500 }).numBlocks).toBe(13);
+    expect(sizeKvCache({ ...demand, beside, kvBytes: 20_500 }).numBlocks).toBe(20);
   });
 
   it("takes no more than all sequences at full length can use", () => {
