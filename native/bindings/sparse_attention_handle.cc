@@ -26,6 +26,8 @@ esa::SparseOptions ReadOptions(const Reader& reader, const Napi::Object& spec) {
         reader.OneOf<esa::Score>(spec.Get("score"), "score", {{"representation", esa::Score::kRepresentation},
                                                   {"random", esa::Score::kRandom},
                                                   {"oracle", esa::Score::kOracle}});
+    options.first_by_mass =
+        reader.OneOf<bool>(spec.Get("firstBy"), "firstBy", {{"mass", true}, {"score", false}});
     options.group_reduce =
         reader.OneOf<esa::GroupReduce>(spec.Get("groupReduce"), "groupReduce",
                      {{"max", esa::GroupReduce::kMax}, {"mean", esa::GroupReduce::kMean}});

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "esa/block_vectors.h"
+
 namespace ucm::esa {
 namespace {
 
@@ -23,13 +25,35 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
 void BlockScorer::Choose(const Prompt& prompt, int64_t layer, const Observation& seen,
                          std::span<const int32_t> kept, uint64_t number, Scratch& scratch,
                          std::vector<int32_t>* chosen) const {
-    const auto candidates = static_cast<std::size_t>(prompt.budget().candidates);
-    const auto top_k = static_cast<std::size_t>(prompt.budget().top_k);
+    if (prompt.budget().IsChoice()) Vote(prompt, layer, seen, kept, number, scratch);
+    TakeBest(prompt.budget(), scratch, chosen);
+}
+
+void BlockScorer::ChooseByMass(const Prompt& prompt, int64_t layer, const Observation& seen,
+                                const KvArena& arena, std::span<const int32_t> blocks,
+                                Scratch& scratch, std::vector<int32_t>* chosen) const {
+    const auto keys = BlockVectors::Keys(arena);
+    scratch.panel.Reserve(keys.depth() * cpu::kPanelKeys);
+    const auto panel = [&](int64_t kv_head, int64_t index) {
+        keys.PackPanel(blocks, layer, kv_head, index, kernels_, scratch.panel.data());
+        return scratch.panel.data();
+    };
+    std::vector<int32_t> all(blocks.size());
+    std::iota(all.begin(), all.end(), 0);
+    scratch.votes.assign(blocks.size(), 0.0f);
+    VoteByRows({keys.per_block(), keys.depth(), true, panel}, layer, seen, all, scratch);
+    CarryToNext(&scratch.votes);
+    TakeBest(prompt.budget(), scratch, chosen);
+}
+
+void BlockScorer::TakeBest(const SparseBudget& budget, Scratch& scratch,
+                           std::vector<int32_t>* chosen) {
+    const auto candidates = static_cast<std::size_t>(budget.candidates);
+    const auto top_k = static_cast<std::size_t>(budget.top_k);
     std::vector<int32_t>& order = scratch.order;
     order.resize(candidates);
     std::iota(order.begin(), order.end(), 0);
-    if (top_k < candidates && top_k > 0) {
-        Vote(prompt, layer, seen, kept, number, scratch);
+    if (budget.IsChoice()) {
         const std::vector<float>& votes = scratch.votes;
         const auto better = [&](int32_t a, int32_t b) {
             const float x = votes[static_cast<std::size_t>(a)];
@@ -47,12 +71,22 @@ void BlockScorer::Vote(const Prompt& prompt, int64_t layer, const Observation& s
                        std::span<const int32_t> kept, uint64_t number, Scratch& scratch) const {
     scratch.votes.assign(static_cast<std::size_t>(prompt.budget().candidates), 0.0f);
     if (options_.score == Score::kRandom) return VoteAtRandom(prompt, layer, number, scratch);
+    const auto panel = [&](int64_t kv_head, int64_t index) {
+        return prompt.Panel(layer, kv_head, index);
+    };
+    const bool are_keys = options_.score == Score::kOracle;
+    VoteByRows({prompt.rows_per_block(), prompt.depth(), are_keys, panel}, layer, seen, kept,
+               scratch);
+    if (!are_keys) CarryToNext(&scratch.votes);
+}
+
+void BlockScorer::VoteByRows(const Rows& rows, int64_t layer, const Observation& seen,
+                             std::span<const int32_t> kept, Scratch& scratch) const {
     for (int64_t head = 0; head < shape_.num_kv_heads; ++head) {
-        VoteOfHead(prompt, layer, head, seen, kept, scratch);
+        VoteOfHead(rows, layer, head, seen, kept, scratch);
     }
     // A comparison with NaN is no order.
     for (float& vote : scratch.votes) vote = std::isnan(vote) ? -1.0f : vote;
-    if (options_.score == Score::kRepresentation) CarryToNext(&scratch.votes);
 }
 
 void BlockScorer::CarryToNext(std::vector<float>* votes) const {
@@ -75,10 +109,9 @@ void BlockScorer::VoteAtRandom(const Prompt& prompt, int64_t layer, uint64_t num
     }
 }
 
-void BlockScorer::TransformQuery(const float* query, float* out) const {
+void BlockScorer::TransformQuery(const float* query, cpu::Representation kind,
+                                 float* out) const {
     const int64_t dim = shape_.head_dim;
-    const bool described = options_.score == Score::kRepresentation;
-    const auto kind = described ? shape_.representation.kind : cpu::Representation::kMean;
     for (int64_t d = 0; d < dim; ++d) {
         const float q = query[d];
         out[d] = kind == cpu::Representation::kMinMax ? std::max(q, 0.0f) : q;
@@ -90,53 +123,62 @@ void BlockScorer::TransformQuery(const float* query, float* out) const {
     }
 }
 
-void BlockScorer::VoteOfHead(const Prompt& prompt, int64_t layer, int64_t kv_head,
-                             const Observation& seen, std::span<const int32_t> kept,
-                             Scratch& scratch) const {
+int64_t BlockScorer::ScoreRows(const Rows& rows, int64_t layer, int64_t kv_head,
+                               const Observation& seen, Scratch& scratch) const {
     const int64_t group = shape_.group_size();
-    const int64_t depth = prompt.depth();
-    const int64_t rows = prompt.rows();
-    const int64_t stride = prompt.panels() * cpu::kPanelKeys;
+    const int64_t count = static_cast<int64_t>(scratch.votes.size()) * rows.per_block;
+    const int64_t panels = (count + cpu::kPanelKeys - 1) / cpu::kPanelKeys;
+    const int64_t stride = panels * cpu::kPanelKeys;
     const int64_t first_head = layer * shape_.num_query_heads + kv_head * group;
-    scratch.queries.Reserve(group * depth);
+    const auto kind =
+        rows.are_keys ? cpu::Representation::kMean : shape_.representation.kind;
+    scratch.queries.Reserve(group * rows.depth);
     scratch.scores.Reserve(group * stride);
     for (int64_t g = 0; g < group; ++g) {
-        TransformQuery(seen.queries.data() + (first_head + g) * shape_.head_dim,
-                       scratch.queries.data() + g * depth);
+        TransformQuery(seen.queries.data() + (first_head + g) * shape_.head_dim, kind,
+                       scratch.queries.data() + g * rows.depth);
     }
-    for (int64_t panel = 0; panel < prompt.panels(); ++panel) {
+    for (int64_t panel = 0; panel < panels; ++panel) {
         const int64_t first = panel * cpu::kPanelKeys;
         kernels_.multiply({.a = scratch.queries.data(),
-                           .lda = depth,
-                           .b = prompt.Panel(layer, kv_head, panel),
+                           .lda = rows.depth,
+                           .b = rows.panel(kv_head, panel),
                            .ldb = cpu::kPanelKeys,
                            .c = scratch.scores.data() + first,
                            .ldc = stride,
                            .rows = group,
-                           .columns = RoundUp(std::min(cpu::kPanelKeys, rows - first),
+                           .columns = RoundUp(std::min(cpu::kPanelKeys, count - first),
                                               kernels_.width),
                            .depths = nullptr,
-                           .depth = depth,
+                           .depth = rows.depth,
                            .accumulate = false,
                            .next = {nullptr, 0, Dtype::kFloat32, 0}});
     }
-    const int64_t per_block = prompt.rows_per_block();
-    const bool oracle = options_.score == Score::kOracle;
-    const bool takes_max = options_.group_reduce == GroupReduce::kMax && !oracle;
-    scratch.head_votes.assign(scratch.votes.size(), 0.0f);
+    return stride;
+}
+
+void BlockScorer::VoteOfHead(const Rows& rows, int64_t layer, int64_t kv_head,
+                             const Observation& seen, std::span<const int32_t> kept,
+                             Scratch& scratch) const {
+    const int64_t group = shape_.group_size();
+    const int64_t stride = ScoreRows(rows, layer, kv_head, seen, scratch);
+    const bool takes_max = options_.group_reduce == GroupReduce::kMax && !rows.are_keys;
+    std::vector<float>& votes = scratch.head_votes;
+    votes.assign(scratch.votes.size(), 0.0f);
+    const int64_t count = static_cast<int64_t>(votes.size()) * rows.per_block;
     for (int64_t g = 0; g < group; ++g) {
         float* weights = scratch.scores.data() + g * stride;
         float max = 0.0f;
         float sum = 0.0f;
-        kernels_.softmax(weights, rows, &max, &sum);
-        std::vector<float>& votes = scratch.head_votes;
+        kernels_.softmax(weights, count, &max, &sum);
         const auto mass_of = [&](int64_t block) {
-            const float* first = weights + block * per_block;
-            return std::accumulate(first, first + per_block, 0.0f);
+            const float* first = weights + block * rows.per_block;
+            return std::accumulate(first, first + rows.per_block, 0.0f);
         };
-        if (oracle) {
+        if (rows.are_keys) {
             // What the row attended besides candidates has its share too.
-            const auto head = static_cast<std::size_t>(first_head + g);
+            const auto head = static_cast<std::size_t>(
+                layer * shape_.num_query_heads + kv_head * group + g);
             float others = seen.sums[head] * std::exp(seen.maxima[head] - max);
             for (const int32_t candidate : kept) others -= mass_of(candidate);
             sum += std::max(others, 0.0f);
@@ -147,8 +189,8 @@ void BlockScorer::VoteOfHead(const Prompt& prompt, int64_t layer, int64_t kv_hea
             votes[block] = takes_max ? std::max(votes[block], vote) : votes[block] + vote;
         }
     }
-    for (std::size_t block = 0; block < scratch.votes.size(); ++block) {
-        scratch.votes[block] += scratch.head_votes[block];
+    for (std::size_t block = 0; block < votes.size(); ++block) {
+        scratch.votes[block] += votes[block];
     }
 }
 

@@ -110,7 +110,7 @@ Status SparseAttention::Enter(int32_t id, std::span<const int32_t> slots) {
     auto start = Clock::now();
     sequence->Enter(*arena_, slot_blocks, *pool_);
     workshop_->counters.Add(Counter::kSwitchMicros, MicrosSince(start));
-    const std::vector<Move> moves = ChooseNow(*sequence);
+    const std::vector<Move> moves = ChooseNow(*sequence, blocks);
     start = Clock::now();
     std::vector<Copy> copies;
     for (const Move& move : moves) {
@@ -144,19 +144,29 @@ Status SparseAttention::CheckSlots(int32_t id, const SparseBudget& budget,
     return Status::Ok();
 }
 
-std::vector<Move> SparseAttention::ChooseNow(const Sequence& sequence) {
+std::vector<Move> SparseAttention::ChooseNow(const Sequence& sequence,
+                                             std::span<const int32_t> blocks) {
     const auto start = Clock::now();
     const int64_t layers = choosing_layers();
+    const BlockScorer& scorer = workshop_->scorer;
+    const Prompt& prompt = *sequence.prompt;
+    const SparseOptions& options = workshop_->options;
+    const bool by_mass = options.first_by_mass && options.score == Score::kRepresentation &&
+                         prompt.budget().IsChoice();
     // It was dense so far: it attended all.
-    std::vector<int32_t> all;
-    for (int32_t i = 0; i < sequence.prompt->budget().candidates; ++i) all.push_back(i);
+    std::vector<int32_t> all(blocks.size());
+    std::iota(all.begin(), all.end(), 0);
     scratch_.resize(static_cast<std::size_t>(pool_->threads()));
     std::vector<std::vector<Move>> moves(static_cast<std::size_t>(layers));
     pool_->Run(layers, [&](int64_t i, int thread) {
-        const int64_t layer = workshop_->options.dense_layers + i;
+        const int64_t layer = options.dense_layers + i;
+        BlockScorer::Scratch& scratch = scratch_[static_cast<std::size_t>(thread)];
         std::vector<int32_t> chosen;
-        workshop_->scorer.Choose(*sequence.prompt, layer, sequence.seen, all, sequence.selections,
-                                 scratch_[static_cast<std::size_t>(thread)], &chosen);
+        if (by_mass) {
+            scorer.ChooseByMass(prompt, layer, sequence.seen, *arena_, blocks, scratch, &chosen);
+        } else {
+            scorer.Choose(prompt, layer, sequence.seen, all, sequence.selections, scratch, &chosen);
+        }
         sequence.slots.Plan(layer, chosen, &moves[static_cast<std::size_t>(i)]);
     });
     std::vector<Move> joined;
@@ -282,8 +292,7 @@ void SparseAttention::FinishStep() {
     const ScopedFloatMode float_mode;
     for (const std::shared_ptr<Sequence>& sequence : in_step_) {
         const SparseBudget& budget = sequence->prompt->budget();
-        const bool chooses =
-            choosing_layers() > 0 && budget.top_k > 0 && budget.top_k < budget.candidates;
+        const bool chooses = choosing_layers() > 0 && budget.IsChoice();
         if (!sequence->entered || sequence->lost || !chooses) continue;
         ++sequence->steps;
         if (sequence->pending != nullptr) {

@@ -80,8 +80,11 @@ class SparseAttention {
     int64_t choosing_layers() const {
         return arena_->shape().num_layers - workshop_->options.dense_layers;
     }
-    /** The moves of a first selection, made here and now. */
-    std::vector<Move> ChooseNow(const Sequence& sequence);
+    /**
+     * The moves of a first selection, made here and now while the candidates are still in `blocks`:
+     * by their true mass, unless a score for measurements is asked for.
+     */
+    std::vector<Move> ChooseNow(const Sequence& sequence, std::span<const int32_t> blocks);
     uint8_t* SlotPiece(const Sequence& sequence, const Move& move) const;
     void CopyPieces(std::span<const Copy> copies);
     bool IsDue(const Sequence& sequence) const;

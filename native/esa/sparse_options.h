@@ -12,6 +12,7 @@ enum class GroupReduce { kMax, kMean };
 struct SparseOptions {
     Score score = Score::kRepresentation;
     GroupReduce group_reduce = GroupReduce::kMax;
+    bool first_by_mass = true;
     int64_t dense_layers = 0;
     int64_t stride = 5;
     double next_share = 0.0;
@@ -26,6 +27,9 @@ struct SparseBudget {
     int64_t init = 0;
     int64_t candidates = 0;
     int64_t top_k = 0;
+
+    /** Whether there is anything to choose: neither all candidates nor none. */
+    bool IsChoice() const { return top_k > 0 && top_k < candidates; }
 };
 
 }  // namespace ucm::esa

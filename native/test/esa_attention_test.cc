@@ -247,6 +247,24 @@ UCM_TEST(esa_selections_come_at_their_stride) {
     }
 }
 
+/** While all candidates are in the arena, their keys are known: no description is needed, nor asked. */
+UCM_TEST(esa_first_choice_is_by_true_mass) {
+    Random random(29);
+    for (const Representation kind : {Representation::kMean, Representation::kMinMax}) {
+        for (const cpu::Kernels* kernels : cpu::AvailableKernels()) {
+            const ArenaShape shape = EsaShape(3, 2, random.Pick<int64_t>({1, 3}), 64,
+                                              Dtype::kFloat32, {kind, 16});
+            EsaCase room(shape, {.dense_layers = 1}, *kernels, 2);
+            Actor actor = Entered(room, random, 1, {1, 9, 2}, 165, 210, {3, 4});
+            for (int64_t layer = 1; layer < 3; ++layer) {
+                UCM_CHECK_MESSAGE(room.Chosen(actor, layer) ==
+                                      TrueBest(room, actor, layer, actor.tokens - 1),
+                                  kernels->name);
+            }
+        }
+    }
+}
+
 UCM_TEST(esa_drift_selects_early) {
     const ArenaShape shape = EsaShape(2, 1, 2, 64, Dtype::kFloat32, {Representation::kMean, 16});
     for (const bool same : {false, true}) {

@@ -20,6 +20,11 @@ export interface SparseSpec {
    * the true attention mass, read from all keys and as slow as dense attention.
    */
   score: "representation" | "random" | "oracle";
+  /**
+   * What the first selection of a sequence that is scored by the representation goes by: the true mass,
+   * while all of its blocks are still in the arena, or for measurements the score as well.
+   */
+  firstBy: "mass" | "score";
   /** How the query heads of a group make one score of a KV head. */
   groupReduce: "max" | "mean";
   /**

@@ -32,6 +32,7 @@ function sparseSpec(config: SparseConfig, seed: number): SparseSpec {
   const isMeasurement = score === "random" || score === "oracle";
   return {
     score: isMeasurement ? score : "representation",
+    firstBy: "mass",
     ...{ groupReduce, denseLayers, stride, nextShare, driftCosine, recallEvery, waitMs, seed },
   };
 }

@@ -23,7 +23,7 @@ const WAIT_MS = 60_000;
 
 /** What chooses blocks: how the arena describes them, and what is made of it. */
 export interface Selector
-  extends Pick<SparseSpec, "score" | "groupReduce" | "stride" | "nextShare" | "driftCosine"> {
+  extends Omit<SparseSpec, "denseLayers" | "recallEvery" | "waitMs" | "seed"> {
   name: string;
   representation: "mean" | "minmax" | "cuboid";
   /** 0 where it is left out. */

@@ -15,7 +15,7 @@ const count = Number(process.env.UCM_ACCURACY_COUNT ?? 4);
 const lengths = (process.env.UCM_ACCURACY_TOKENS ?? "1024").split(",").map(Number);
 const threads = Number(process.env.UCM_ACCURACY_THREADS ?? 2);
 const names = process.env.UCM_ACCURACY_SELECTORS?.split(",");
-const DEFAULT = "minmax";
+const DEFAULT = "default";
 
 describe.runIf(corpusMissing === null)("answers under sparse attention", () => {
   it(

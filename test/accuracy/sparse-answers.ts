@@ -20,14 +20,19 @@ export interface AnswerRecord {
 
 const common = {
   score: "representation",
+  firstBy: "score",
   groupReduce: "max",
   stride: 5,
   nextShare: 0.7,
   driftCosine: 0,
 } as const;
 
-/** Every score with the default settings, and mean as UCM has it: of the mean of a group's queries. */
+/**
+ * The default, every score with its settings but for the first selection too, and mean as UCM has it: of
+ * the mean of a group's queries.
+ */
 export const selectors: readonly Selector[] = [
+  { ...common, name: "default", representation: "minmax", firstBy: "mass" },
   { ...common, name: "minmax", representation: "minmax" },
   { ...common, name: "oracle", representation: "minmax", score: "oracle" },
   { ...common, name: "random", representation: "minmax", score: "random" },

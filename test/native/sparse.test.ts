@@ -26,6 +26,7 @@ const arenaSpec: ArenaSpec = {
 };
 const spec: SparseSpec = {
   score: "representation",
+  firstBy: "score",
   groupReduce: "max",
   denseLayers: 0,
   stride: 2,
