@@ -26,6 +26,9 @@ const HUGE_PAGES = "glibc.malloc.hugetlb=1";
 /** Time that a rank with cores of its own spins for the others: longer than a layer's imbalance. */
 const RANK_SPIN_MICROS = 100;
 
+/** So many times the patience with a worker: of a rank that hangs the watchdog tells, and knows why. */
+const RANK_PATIENCE = 2;
+
 /** One worker per tensor-parallel rank. Pure. */
 export function planWorkers(config: EngineConfig, env: NodeJS.ProcessEnv): WorkerSpec[] {
   const worldSize = config.parallel.tensorParallelSize;
@@ -54,7 +57,7 @@ function workerConfig(config: EngineConfig, rank: number, worldSize: number): Wo
     rank,
     worldSize,
     cores: parallel.cores[rank] ?? [],
-    rankTimeoutMs: parallel.workerTimeoutMs,
+    rankTimeoutMs: RANK_PATIENCE * parallel.workerTimeoutMs,
     rankSpinMicros: parallel.cores.length > 0 ? RANK_SPIN_MICROS : 0,
     seed: model.seed,
     store: config.store,

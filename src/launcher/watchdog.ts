@@ -6,13 +6,15 @@ import type { WorkerChannel } from "./worker-channel.js";
 const LOOKS = 10;
 const LONGEST_PAUSE_MS = 500;
 
+type Watched = Pick<WorkerChannel, "name" | "activity" | "standstill">;
+
 /**
  * Watches the signs of life of a group's workers: one whose loading, step or idle loop stands still for
  * `timeoutMs` is told to `onHang`. Workers compute on the thread that would answer a question, so none
  * is asked. Returns how to stop watching.
  */
 export function watchWorkers(
-  channels: readonly Pick<WorkerChannel, "name" | "activity" | "standstill">[],
+  channels: readonly Watched[],
   shared: Pick<SharedFile, "heartbeat">,
   timeoutMs: number,
   onHang: (error: UcmError) => void,
@@ -20,17 +22,21 @@ export function watchWorkers(
   const pauseMs = Math.min(LONGEST_PAUSE_MS, timeoutMs / LOOKS);
   // Time is counted in looks: while this process is stopped or busy, it is not the workers' silence.
   const last = channels.map(() => ({ activity: "", silentLooks: 0 }));
+  const isHung = (channel: Watched, rank: number) => {
+    const activity = channel.activity(shared.heartbeat(rank));
+    const known = last[rank]!;
+    if (activity === null || activity !== known.activity) {
+      last[rank] = { activity: activity ?? "", silentLooks: 0 };
+    } else known.silentLooks += 1;
+    return last[rank]!.silentLooks * pauseMs > timeoutMs;
+  };
   const look = () => {
-    for (const [rank, channel] of channels.entries()) {
-      const activity = channel.activity(shared.heartbeat(rank));
-      const known = last[rank]!;
-      if (activity === null || activity !== known.activity) {
-        last[rank] = { activity: activity ?? "", silentLooks: 0 };
-      } else if (++known.silentLooks * pauseMs > timeoutMs) {
-        onHang(hungError(channel, activity, timeoutMs));
-        return;
-      }
-    }
+    const hung = channels.filter(isHung);
+    // Ranks wait for each other, so one that hangs silences all; its own state may give it away.
+    const culprit = hung.find(({ standstill }) => standstill !== null) ?? hung[0];
+    if (culprit === undefined) return;
+    const { activity } = last[channels.indexOf(culprit)]!;
+    onHang(hungError(culprit, activity, timeoutMs));
   };
   const timer = setInterval(look, pauseMs);
   timer.unref();
@@ -45,7 +51,7 @@ const standstills = {
 } as const;
 
 function hungError(
-  { name, standstill }: Pick<WorkerChannel, "name" | "standstill">,
+  { name, standstill }: Pick<Watched, "name" | "standstill">,
   activity: string,
   timeoutMs: number,
 ): UcmError {

@@ -41,6 +41,12 @@ describe("the watchdog", () => {
     );
   });
 
+  it("blames, of those that wait for each other, the one that cannot go on", () => {
+    const hung = watch(() => "step 7 1");
+    vi.advanceTimersByTime(3 * TIMEOUT_MS);
+    expect(hung[0]).toMatch(/^Worker_TP1 .*: its process is suspended/);
+  });
+
   it("waits with a worker that waits for this process", () => {
     const hung = watch(() => null);
     vi.advanceTimersByTime(3 * TIMEOUT_MS);
