@@ -71,12 +71,14 @@ export interface StreamCare {
 class StallGuard {
   readonly #socket: ServerResponse;
   readonly #limitMs: number;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: NodeJS.Timeout | null = null;
+  /** A part was given out and another was not asked for yet. */
+  #isClientsTurn = false;
 
   constructor(socket: ServerResponse, limitMs: number) {
     this.#socket = socket;
     this.#limitMs = limitMs;
-    socket.once("close", () => clearTimeout(this.#timer));
+    socket.once("close", () => clearTimeout(this.#timer ?? undefined));
   }
 
   /** A part is asked for when there is room for it: the time until then is the client's. */
@@ -84,16 +86,21 @@ class StallGuard {
     for await (const part of parts) {
       this.#arm();
       yield part;
-      clearTimeout(this.#timer);
+      this.#isClientsTurn = false;
     }
     this.#arm();
   }
 
+  /** Starts the time anew; one timer serves all parts of a stream. */
   #arm(): void {
-    clearTimeout(this.#timer);
     if (this.#socket.closed) return;
-    this.#timer = setTimeout(() => this.#socket.destroy(), this.#limitMs);
-    this.#timer.unref();
+    this.#isClientsTurn = true;
+    this.#timer ??= setTimeout(() => this.#expire(), this.#limitMs).unref();
+    this.#timer.refresh();
+  }
+
+  #expire(): void {
+    if (this.#isClientsTurn) this.#socket.destroy();
   }
 }
 
