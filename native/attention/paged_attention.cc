@@ -23,6 +23,11 @@ Status PagedAttention::BeginStep(const BatchView& batch) {
     return Status::Ok();
 }
 
+cpu::TileKernels PagedAttention::TilesFor(const cpu::Kernels& kernels, Dtype dtype) {
+    if (dtype == Dtype::kBfloat16 && kernels.pairs != nullptr) return *kernels.pairs;
+    return {1, kernels.pack_keys, kernels.pack_values, kernels.multiply, kernels.softmax};
+}
+
 void PagedAttention::ReserveScratch() {
     const ArenaShape& shape = arena_.shape();
     const int64_t padded = PaddedHeadDim(shape.head_dim);
@@ -35,6 +40,10 @@ void PagedAttention::ReserveScratch() {
         scratch.segment_result.Reserve(PartialFloats(kMaxTileRows, shape.head_dim));
     }
     queries_.Reserve(step_.rows() * shape.num_query_heads * shape.head_dim);
+    if (tiles_.word_values > 1) {
+        query_words_.Reserve(step_.rows() * shape.num_query_heads * shape.head_dim /
+                             tiles_.word_values);
+    }
     partials_.Reserve(step_.partial_floats());
     parts_left_ = std::make_unique<std::atomic<int64_t>[]>(step_.splits());
 }
@@ -96,7 +105,12 @@ void PagedAttention::PrepareRow(const LayerInput& input, int64_t row, float* hea
     for (int64_t h = 0; h < shape.num_query_heads; ++h) {
         item.x = input.q + row * input.q_stride + h * dim;
         const int64_t index = (h / group * step_.rows() + row) * group + h % group;
-        kernels_.prepare_head(item, queries_.data() + index * dim);
+        float* query = queries_.data() + index * dim;
+        kernels_.prepare_head(item, query);
+        if (tiles_.word_values > 1) {
+            kernels_.from_float(shape.dtype, query,
+                                query_words_.data() + index * dim / tiles_.word_values, dim);
+        }
     }
     item.norm_weight = input.k_norm;
     item.scale = 1.0f;
@@ -156,34 +170,38 @@ PagedAttention::Partial PagedAttention::PartialAt(float* floats, int64_t rows) c
     return {floats, maxima, maxima + rows};
 }
 
-float* PagedAttention::QueryOf(const WorkItem& item) {
+const float* PagedAttention::QueryOf(const WorkItem& item) {
     const ArenaShape& shape = arena_.shape();
     const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
     const int64_t first = item.kv_head * step_.rows() + sequence.first_row;
-    return queries_.data() + (first * shape.group_size() + item.row_begin) * shape.head_dim;
+    const AlignedBuffer<float>& queries = tiles_.word_values > 1 ? query_words_ : queries_;
+    return queries.data() + (first * shape.group_size() + item.row_begin) * shape.head_dim /
+                                tiles_.word_values;
 }
 
 cpu::RowList PagedAttention::FindRows(const WorkItem& item, int64_t layer, Plane plane,
                                       int64_t position, int64_t count, const void** rows) const {
     const int64_t block_size = arena_.shape().block_size;
+    const int64_t row_bytes = arena_.row_bytes();
     const int64_t offset = arena_.head_offset(item.kv_head) +
                            (plane == Plane::kValues ? arena_.value_offset() : 0);
     const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
     for (int64_t i = 0; i < count;) {
-        const uint8_t* base = PieceAt(sequence, layer, (position + i) / block_size) + offset;
-        int64_t slot = (position + i) % block_size;
-        for (; slot < block_size && i < count; ++slot, ++i) {
-            rows[i] = base + slot * arena_.row_bytes();
-        }
+        // A block size is a power of two; divisions would cost more than the multiplications.
+        const int64_t slot = (position + i) & (block_size - 1);
+        const uint8_t* row = PieceAt(sequence, layer, (position + i) >> block_shift_) + offset +
+                             slot * row_bytes;
+        const int64_t end = std::min(count, i + block_size - slot);
+        for (; i < end; ++i, row += row_bytes) rows[i] = row;
     }
     return {rows, count, arena_.shape().dtype, arena_.shape().head_dim};
 }
 
 cpu::RowList PagedAttention::FindNextPanel(const WorkItem& item, int64_t layer, Plane plane,
                                            int64_t position, int64_t count,
-                                           const void** rows) const {
+                                           Scratch& scratch) const {
     // A segment's keys are read first, then its values, then the next segment's keys.
-    const int64_t visible = PositionOf(item, item.rows - 1) + 1;
+    const int64_t visible = scratch.positions[item.rows - 1] + 1;
     const int64_t segment = position / kSegmentKeys * kSegmentKeys;
     const int64_t segment_end = std::min(segment + kSegmentKeys, visible);
     int64_t next = position + count;
@@ -191,10 +209,12 @@ cpu::RowList PagedAttention::FindNextPanel(const WorkItem& item, int64_t layer, 
         if (plane == Plane::kKeys) next = segment;
         plane = plane == Plane::kKeys ? Plane::kValues : Plane::kKeys;
     }
-    return FindRows(item, layer, plane, next, std::min(cpu::kPanelKeys, visible - next), rows);
+    return FindRows(item, layer, plane, next, std::min(cpu::kPanelKeys, visible - next),
+                    scratch.next_rows);
 }
 
 void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out) {
+    for (int64_t r = 0; r < item.rows; ++r) scratch.positions[r] = PositionOf(item, r);
     if (item.split >= 0) {
         const SplitTile& split = step_.work(layer).splits[static_cast<std::size_t>(item.split)];
         const int64_t stride = PartialFloats(item.rows, arena_.shape().head_dim);
@@ -219,14 +239,14 @@ void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scrat
 void PagedAttention::ComputeSegment(const WorkItem& item, int64_t layer, int64_t segment,
                                     Scratch& scratch, const Partial& partial) {
     const int64_t first_key = segment * kSegmentKeys;
-    const int64_t keys = std::min(kSegmentKeys, PositionOf(item, item.rows - 1) + 1 - first_key);
+    const int64_t keys = std::min(kSegmentKeys, scratch.positions[item.rows - 1] + 1 - first_key);
     ComputeScores(item, layer, first_key, keys, scratch);
     for (int64_t r = 0; r < item.rows; ++r) {
         // Clamped per row: what lies behind a row's own position never reaches its result.
-        const int64_t seen = std::min(keys, PositionOf(item, r) + 1 - first_key);
+        const int64_t seen = std::min(keys, scratch.positions[r] + 1 - first_key);
         if (seen <= 0) continue;
-        kernels_.softmax(scratch.scores.data() + r * kSegmentKeys, seen, &partial.maxima[r],
-                         &partial.sums[r]);
+        tiles_.softmax(scratch.scores.data() + r * kSegmentKeys, seen, &partial.maxima[r],
+                       &partial.sums[r]);
     }
     ComputeValues(item, layer, first_key, keys, scratch, partial.values);
 }
@@ -237,11 +257,11 @@ void PagedAttention::ComputeScores(const WorkItem& item, int64_t layer, int64_t 
     for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
         const int64_t count = std::min(cpu::kPanelKeys, keys - key);
         const int64_t position = first_key + key;
-        kernels_.pack_keys(FindRows(item, layer, Plane::kKeys, position, count, scratch.rows),
-                           scratch.keys.data());
-        kernels_.multiply(
+        tiles_.pack_keys(FindRows(item, layer, Plane::kKeys, position, count, scratch.rows),
+                         scratch.keys.data());
+        tiles_.multiply(
             {.a = QueryOf(item),
-             .lda = dim,
+             .lda = dim / tiles_.word_values,
              .b = scratch.keys.data(),
              .ldb = cpu::kPanelKeys,
              .c = scratch.scores.data() + key,
@@ -251,7 +271,7 @@ void PagedAttention::ComputeScores(const WorkItem& item, int64_t layer, int64_t 
              .depths = nullptr,
              .depth = dim,
              .accumulate = false,
-             .next = FindNextPanel(item, layer, Plane::kKeys, position, count, scratch.next_rows)});
+             .next = FindNextPanel(item, layer, Plane::kKeys, position, count, scratch)});
     }
 }
 
@@ -262,13 +282,13 @@ void PagedAttention::ComputeValues(const WorkItem& item, int64_t layer, int64_t 
     for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
         const int64_t count = std::min(cpu::kPanelKeys, keys - key);
         const int64_t position = first_key + key;
-        kernels_.pack_values(FindRows(item, layer, Plane::kValues, position, count, scratch.rows),
-                             scratch.values.data(), padded);
+        tiles_.pack_values(FindRows(item, layer, Plane::kValues, position, count, scratch.rows),
+                           scratch.values.data(), padded);
         for (int64_t r = 0; r < item.rows; ++r) {
-            const int64_t seen = PositionOf(item, r) + 1 - first_key - key;
+            const int64_t seen = scratch.positions[r] + 1 - first_key - key;
             scratch.depths[r] = static_cast<int32_t>(std::clamp<int64_t>(seen, 0, count));
         }
-        kernels_.multiply({.a = scratch.scores.data() + key,
+        tiles_.multiply({.a = scratch.scores.data() + key / tiles_.word_values,
                            .lda = kSegmentKeys,
                            .b = scratch.values.data(),
                            .ldb = padded,
@@ -279,8 +299,7 @@ void PagedAttention::ComputeValues(const WorkItem& item, int64_t layer, int64_t 
                            .depths = scratch.depths,
                            .depth = 0,
                            .accumulate = key > 0,
-                           .next = FindNextPanel(item, layer, Plane::kValues, position, count,
-                                                 scratch.next_rows)});
+                           .next = FindNextPanel(item, layer, Plane::kValues, position, count, scratch)});
     }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -36,7 +37,12 @@ struct LayerInput {
 class PagedAttention {
   public:
     PagedAttention(const KvArena& arena, Rope rope, const cpu::Kernels& kernels, ThreadPool& pool)
-        : arena_(arena), rope_(std::move(rope)), kernels_(kernels), pool_(pool) {}
+        : arena_(arena),
+          rope_(std::move(rope)),
+          kernels_(kernels),
+          tiles_(TilesFor(kernels, arena.shape().dtype)),
+          block_shift_(std::countr_zero(static_cast<uint64_t>(arena.shape().block_size))),
+          pool_(pool) {}
 
     Status BeginStep(const BatchView& batch);
     /** Rows of the step that BeginStep accepted last; 0 when there is none. */
@@ -53,6 +59,8 @@ class PagedAttention {
         AlignedBuffer<float> result;
         AlignedBuffer<float> segment_result;
         int32_t depths[kMaxTileRows];
+        /** Of the item's rows in their sequence. */
+        int64_t positions[kMaxTileRows];
         const void* rows[cpu::kPanelKeys];
         const void* next_rows[cpu::kPanelKeys];
     };
@@ -65,6 +73,7 @@ class PagedAttention {
         float* sums;
     };
 
+    static cpu::TileKernels TilesFor(const cpu::Kernels& kernels, Dtype dtype);
     void ReserveScratch();
     Partial PartialAt(float* floats, int64_t rows) const;
     /** Position of a tile row among the keys of its sequence. */
@@ -79,13 +88,14 @@ class PagedAttention {
     void DescribeBlock(int64_t block, int64_t layer) const;
     /** Block `index` of those that the sequence has at a layer. */
     const uint8_t* PieceAt(const SequenceSpan& sequence, int64_t layer, int64_t index) const;
-    float* QueryOf(const WorkItem& item);
+    /** The item's prepared queries, [row][word]. */
+    const float* QueryOf(const WorkItem& item);
     /** `count` rows of the plane from `position` on, their addresses in `rows`. */
     cpu::RowList FindRows(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
                           int64_t count, const void** rows) const;
     /** The panel that the item reads after the one of `count` rows from `position` on. */
     cpu::RowList FindNextPanel(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
-                               int64_t count, const void** rows) const;
+                               int64_t count, Scratch& scratch) const;
     void RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out);
     void ComputeSegment(const WorkItem& item, int64_t layer, int64_t segment, Scratch& scratch,
                         const Partial& partial);
@@ -101,11 +111,15 @@ class PagedAttention {
     const KvArena& arena_;
     const Rope rope_;
     const cpu::Kernels& kernels_;
+    const cpu::TileKernels tiles_;
+    const int block_shift_;
     ThreadPool& pool_;
     Step step_;
     std::vector<Scratch> scratch_;
     /** Prepared queries: [kv head][row][query head of the group][head_dim]. */
     AlignedBuffer<float> queries_;
+    /** The same as words of pairs, where the tiles take such. */
+    AlignedBuffer<float> query_words_;
     AlignedBuffer<float> partials_;
     /** Parts not yet finished, per split tile. */
     std::unique_ptr<std::atomic<int64_t>[]> parts_left_;

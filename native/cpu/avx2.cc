@@ -178,6 +178,7 @@ inline void Transpose(Vec (&t)[kWidth]) {
 const Kernels kAvx2Kernels = {
     "avx2",
     kWidth,
+    nullptr,
 #include "cpu/kernel_table.inc"
 };
 

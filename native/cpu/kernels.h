@@ -57,6 +57,34 @@ struct Product {
     RowList next;
 };
 
+/**
+ * The tile routines of attention over words of one float, or of two bfloat16 where an instruction set
+ * multiplies pairs of them. Then queries and softmax weights are rounded to bfloat16, products and sums
+ * are of fp32. Words lie in float arrays, the first number of a pair in the low half.
+ */
+struct TileKernels {
+    /** Numbers of a word. */
+    int64_t word_values;
+    /** out[w * kPanelKeys + i] = word w of rows[i]; columns up to the next vector are zero. */
+    void (*pack_keys)(const RowList& list, float* out);
+    /**
+     * out[p * stride + d]: number d of the rows of word p; zero where there is no such row, and in
+     * columns from head_dim up to stride.
+     */
+    void (*pack_values)(const RowList& list, float* out, int64_t stride);
+    /**
+     * Each element of C is one chain of multiply-adds in rising depth, whatever `rows` is. Depths count
+     * numbers, `lda` and `ldb` words; without `depths` the depth is one of whole words. Where a row's is
+     * not, the rest of its last word of A is zero, and of B may be anything.
+     */
+    void (*multiply)(const Product& product);
+    /**
+     * exp(x[i] - max) as words, in place, for i < count and 0 up to the next vector, which must be
+     * readable. Returns the maximum and the sum of the numbers as they are kept.
+     */
+    void (*softmax)(float* x, int64_t count, float* max, float* sum);
+};
+
 /** One head of one row before attention: optional RMS norm, rotation of the first 2 * half values,
  * scale. */
 struct HeadInput {
@@ -81,6 +109,8 @@ struct Kernels {
     const char* name;
     /** Floats of one vector. */
     int64_t width;
+    /** For bfloat16 keys and values; null where they are converted to floats. */
+    const TileKernels* pairs;
 
     // Paged attention.
     /** out[d * kPanelKeys + i] = rows[i][d]; columns up to the next vector are zero. */
@@ -137,5 +167,6 @@ struct Kernels {
 extern const Kernels kScalarKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512Bf16Kernels;
 
 }  // namespace ucm::cpu

@@ -159,6 +159,7 @@ inline void StoreTailAs(void* p, int64_t i, int64_t n, Vec x) {
 const Kernels kScalarKernels = {
     "scalar",
     kWidth,
+    nullptr,
 #include "cpu/kernel_table.inc"
 };
 

@@ -21,6 +21,8 @@ using Ids = std::vector<int32_t>;
 
 constexpr double kTolerance = 2e-5;
 constexpr double kHalfTolerance = 2e-3;
+/** Queries and weights may be bfloat16 too. */
+constexpr double kBfloat16Tolerance = 8e-3;
 
 const cpu::Kernels& Best() { return *cpu::AvailableKernels().front(); }
 
@@ -60,7 +62,9 @@ std::vector<int64_t> KeptPositions(const EsaCase& room, const Actor& actor, int6
 void CheckAgainstDefinition(const EsaCase& room, const Actor& actor,
                             const std::vector<float>& output, const std::string& what) {
     const ArenaShape& shape = room.shape;
-    const double tolerance = shape.dtype == Dtype::kFloat32 ? kTolerance : kHalfTolerance;
+    const double tolerance = shape.dtype == Dtype::kFloat32    ? kTolerance
+                             : shape.dtype == Dtype::kBfloat16 ? kBfloat16Tolerance
+                                                               : kHalfTolerance;
     const int64_t token = actor.tokens - 1;
     for (int64_t layer = 0; layer < shape.num_layers; ++layer) {
         const std::vector<int64_t> positions = KeptPositions(room, actor, layer, token);
