@@ -1,9 +1,13 @@
-// Prefill and decode attention beside the machine's roofs, measured in the same run.
-// Usage: attention_bench [all|prefill|decode|sparse] [threads...]; UCM_CPU_ISA chooses the kernels.
+// Prefill and decode attention beside the machine's roofs, measured in the same run: what
+// `ucm bench attention` runs. Prints one JSON object per line: the machine first, then each case.
+// Usage: attention_bench [key=value...], keys and defaults as in `Options`; UCM_CPU_ISA chooses the
+// kernels. phase=sparse prints the cost of sparse attention as text instead.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
+#include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -16,54 +20,74 @@
 namespace ucm::bench {
 namespace {
 
-struct Model {
-    const char* name;
-    int64_t query_heads;
-    int64_t kv_heads;
-    int64_t head_dim;
+struct Options {
+    /** all, prefill, decode, sparse, roofs. */
+    std::string phase = "all";
+    int threads = 2;
+    int64_t query_heads = 14;
+    int64_t kv_heads = 2;
+    int64_t head_dim = 64;
+    int64_t block_size = 16;
+    Dtype dtype = Dtype::kBfloat16;
+    /** Prompts of prefill, contexts of decode. */
+    std::vector<int64_t> lengths = {4096, 16384};
+    /** Sequences that decode at once. */
+    std::vector<int64_t> batches = {1, 8};
+    int repeats = 7;
 };
 
-constexpr Model kModels[] = {{"14/2 heads x 64", 14, 2, 64}, {"32/8 heads x 128", 32, 8, 128}};
-constexpr int64_t kBlockSize = 16;
 /** Decode walks over enough layers that no layer's keys stay in a cache. */
 constexpr int64_t kDecodeBytes = int64_t{256} << 20;
 
 struct Roofs {
-    double sequential_bytes;
-    double flops;
+    double read_bytes;
+    double fp32_flops;
+    double bf16_flops;
 };
 
 const char* NameOf(Dtype dtype) {
-    return dtype == Dtype::kFloat32 ? "fp32" : dtype == Dtype::kBfloat16 ? "bf16" : "fp16";
+    return dtype == Dtype::kFloat32 ? "float32" : dtype == Dtype::kBfloat16 ? "bfloat16" : "float16";
 }
 
-/** One sequence with `context` tokens in an arena of its own. */
+/** Sequences with `context` tokens each, of which they compute the last `rows` in a step. */
 class Case {
   public:
-    Case(const Model& model, Dtype dtype, int64_t context, int64_t layers,
+    Case(const Options& options, int64_t context, int64_t batch, int64_t layers, bool is_scattered,
          const cpu::Kernels& kernels, ThreadPool& pool)
-        : model_(model), context_(context), kernels_(kernels), pool_(pool) {
-        const int64_t blocks = (context + kBlockSize - 1) / kBlockSize;
+        : options_(options), context_(context), batch_(batch), kernels_(kernels), pool_(pool) {
+        const int64_t blocks = (context + options.block_size - 1) / options.block_size;
         const Status status = KvArena::Create(
-            {blocks, layers, kBlockSize, model.query_heads, model.kv_heads, model.head_dim, dtype},
+            {.num_blocks = blocks * batch,
+             .num_layers = layers,
+             .block_size = options.block_size,
+             .num_query_heads = options.query_heads,
+             .num_kv_heads = options.kv_heads,
+             .head_dim = options.head_dim,
+             .dtype = options.dtype},
             &arena_);
-        if (!status.ok()) std::abort();
+        if (!status.ok()) {
+            std::fprintf(stderr, "%s\n", status.message().c_str());
+            std::exit(1);
+        }
         attention_ = std::make_unique<PagedAttention>(*arena_, Rope{}, kernels, pool);
-        block_ids_.resize(static_cast<std::size_t>(blocks));
-        std::iota(block_ids_.rbegin(), block_ids_.rend(), 0);
-        Allocate(q_, model.query_heads);
-        Allocate(k_, model.kv_heads);
-        Allocate(v_, model.kv_heads);
-        out_.resize(q_.size());
+        block_ids_.resize(static_cast<std::size_t>(blocks * batch));
+        std::iota(block_ids_.begin(), block_ids_.end(), 0);
+        if (is_scattered) std::shuffle(block_ids_.begin(), block_ids_.end(), std::mt19937(1));
     }
 
     void Begin(int64_t rows) {
-        const int32_t query_start[] = {0, static_cast<int32_t>(rows)};
-        const int32_t context_lens[] = {static_cast<int32_t>(context_)};
-        const int32_t block_start[] = {0, static_cast<int32_t>(block_ids_.size())};
-        if (!attention_->BeginStep({query_start, context_lens, block_start, block_ids_}).ok()) {
-            std::abort();
+        std::vector<int32_t> starts = {0}, lengths, tables = {0};
+        const auto blocks = static_cast<int32_t>(static_cast<int64_t>(block_ids_.size()) / batch_);
+        for (int64_t s = 0; s < batch_; ++s) {
+            starts.push_back(starts.back() + static_cast<int32_t>(rows));
+            lengths.push_back(static_cast<int32_t>(context_));
+            tables.push_back(tables.back() + blocks);
         }
+        if (!attention_->BeginStep({starts, lengths, tables, block_ids_}).ok()) std::abort();
+        Allocate(q_, rows * options_.query_heads);
+        Allocate(k_, rows * options_.kv_heads);
+        Allocate(v_, rows * options_.kv_heads);
+        out_.resize(q_.size());
     }
 
     /** Gives every page of the arena memory of its own: unwritten ones would all read one zero
@@ -74,24 +98,23 @@ class Case {
     }
 
     void Forward(int64_t layer) {
-        const int64_t dim = model_.head_dim;
-        attention_->Forward(
-            {layer, q_.data(), model_.query_heads * dim, k_.data(), model_.kv_heads * dim,
-             v_.data(), model_.kv_heads * dim, nullptr, nullptr, 0.0f},
-            out_.data());
+        const int64_t q_width = options_.query_heads * options_.head_dim;
+        const int64_t kv_width = options_.kv_heads * options_.head_dim;
+        attention_->Forward({layer, q_.data(), q_width, k_.data(), kv_width, v_.data(), kv_width,
+                             nullptr, nullptr, 0.0f},
+                            out_.data());
     }
-
-    const KvArena& arena() const { return *arena_; }
 
   private:
     void Allocate(std::vector<float>& values, int64_t heads) {
-        values.resize(static_cast<std::size_t>(context_ * heads * model_.head_dim));
+        values.resize(static_cast<std::size_t>(batch_ * heads * options_.head_dim));
         FillRandom({kernels_, pool_}, static_cast<uint64_t>(heads), 1.0f, values.data(),
                    static_cast<int64_t>(values.size()));
     }
 
-    const Model model_;
+    const Options& options_;
     const int64_t context_;
+    const int64_t batch_;
     const cpu::Kernels& kernels_;
     ThreadPool& pool_;
     std::unique_ptr<KvArena> arena_;
@@ -100,62 +123,98 @@ class Case {
     std::vector<float> q_, k_, v_, out_;
 };
 
-void BenchPrefill(const Model& model, Dtype dtype, int64_t tokens, const Roofs& roofs,
+void BenchPrefill(const Options& options, int64_t tokens, const Roofs& roofs,
                   const cpu::Kernels& kernels, ThreadPool& pool) {
-    Case prefill(model, dtype, tokens, 1, kernels, pool);
+    Case prefill(options, tokens, 1, 1, false, kernels, pool);
     prefill.Begin(tokens);
-    const double seconds = BestSeconds(3, [&] { prefill.Forward(0); });
-    const double pairs = 0.5 * static_cast<double>(tokens * (tokens + 1) * model.query_heads);
-    const double flops = 4.0 * pairs * static_cast<double>(model.head_dim) / seconds;
-    std::printf("prefill %6ld tokens  %s  %-16s %9.3f ms/layer  %7.1f GFLOP/s  %3.0f %% of roof\n",
-                tokens, NameOf(dtype), model.name, seconds * 1e3, flops / 1e9,
-                100.0 * flops / roofs.flops);
+    const double seconds = MedianSeconds(options.repeats, [&] { prefill.Forward(0); });
+    const double pairs = 0.5 * static_cast<double>(tokens * (tokens + 1) * options.query_heads);
+    const double flops = 4.0 * pairs * static_cast<double>(options.head_dim) / seconds;
+    const bool multiplies_pairs =
+        kernels.pairs != nullptr && options.dtype == Dtype::kBfloat16 && roofs.bf16_flops > 0;
+    const double roof = multiplies_pairs ? roofs.bf16_flops : roofs.fp32_flops;
+    std::printf("{\"kind\": \"prefill\", \"length\": %ld, \"batch\": 1, \"order\": \"sequence\", "
+                "\"secondsPerLayer\": %.6e, \"rate\": %.4e, \"roof\": %.4e}\n",
+                tokens, seconds, flops, roof);
 }
 
-void BenchDecode(const Model& model, Dtype dtype, int64_t context, const Roofs& roofs,
-                 const cpu::Kernels& kernels, ThreadPool& pool) {
-    const int64_t layer_bytes = 2 * context * model.kv_heads * model.head_dim * BytesOf(dtype);
+void BenchDecode(const Options& options, int64_t context, int64_t batch, bool is_scattered,
+                 const Roofs& roofs, const cpu::Kernels& kernels, ThreadPool& pool) {
+    const int64_t layer_bytes = 2 * context * batch * options.kv_heads * options.head_dim *
+                                BytesOf(options.dtype);
     const int64_t layers = kDecodeBytes / layer_bytes + 1;
-    Case decode(model, dtype, context, layers, kernels, pool);
+    Case decode(options, context, batch, layers, is_scattered, kernels, pool);
     decode.WriteAllBlocks();
     decode.Begin(1);
-    const double seconds = BestSeconds(5, [&] {
+    const double seconds = MedianSeconds(options.repeats, [&] {
         for (int64_t layer = 0; layer < layers; ++layer) decode.Forward(layer);
     });
-    const double rate = static_cast<double>(layer_bytes * layers) / seconds;
-    // What one KV head has of a block lies in one piece; the blocks are anywhere.
-    const int64_t piece = kBlockSize * decode.arena().row_bytes();
-    const double scattered = MeasureScatteredBandwidth(pool, piece);
-    std::printf(
-        "decode  %6ld context %s  %-16s %9.3f ms/layer  %7.1f GB/s     %3.0f %% of sequential "
-        "reads, "
-        "%3.0f %% of reads of %ld KiB (%.1f GB/s)\n",
-        context, NameOf(dtype), model.name, seconds * 1e3 / static_cast<double>(layers), rate / 1e9,
-        100.0 * rate / roofs.sequential_bytes, 100.0 * rate / scattered, piece >> 10,
-        scattered / 1e9);
+    std::printf("{\"kind\": \"decode\", \"length\": %ld, \"batch\": %ld, \"order\": \"%s\", "
+                "\"secondsPerLayer\": %.6e, \"rate\": %.4e, \"roof\": %.4e}\n",
+                context, batch, is_scattered ? "random" : "sequence",
+                seconds / static_cast<double>(layers),
+                static_cast<double>(layer_bytes * layers) / seconds, roofs.read_bytes);
 }
 
-void BenchThreads(int threads, const std::string& part, const cpu::Kernels& kernels) {
-    ThreadPool pool(threads);
-    const Roofs roofs = {MeasureReadBandwidth(pool), MeasureFlops(pool, kernels.width)};
-    std::printf("\n%s, %d threads: reads %.1f GB/s, multiply-adds %.1f GFLOP/s, int8 %.1f GOP/s\n",
-                kernels.name, threads, roofs.sequential_bytes / 1e9, roofs.flops / 1e9,
-                MeasureInt8Ops(pool) / 1e9);
-    if (part == "roofs") return;
-    if (part == "all" || part == "sparse") BenchSparse(kernels, pool, roofs.sequential_bytes);
-    if (part == "sparse") return;
-    for (const Model& model : kModels) {
-        for (const Dtype dtype : {Dtype::kFloat32, Dtype::kBfloat16}) {
-            for (const int64_t tokens : {512, 2048}) {
-                if (part == "decode") break;
-                BenchPrefill(model, dtype, tokens, roofs, kernels, pool);
-            }
-            for (const int64_t context : {2048, 20000}) {
-                if (part == "prefill") break;
-                BenchDecode(model, dtype, context, roofs, kernels, pool);
+void Run(const Options& options, const cpu::Kernels& kernels) {
+    ThreadPool pool(options.threads);
+    const Roofs roofs = {MeasureReadBandwidth(pool), MeasureFlops(pool, kernels.width),
+                         MeasureBf16Flops(pool)};
+    if (options.phase == "sparse") {
+        std::printf("%s, %d threads: reads %.1f GB/s, multiply-adds %.1f GFLOP/s\n", kernels.name,
+                    options.threads, roofs.read_bytes / 1e9, roofs.fp32_flops / 1e9);
+        return BenchSparse(kernels, pool, roofs.read_bytes);
+    }
+    std::printf("{\"kind\": \"machine\", \"isa\": \"%s\", \"threads\": %d, \"kvCacheDtype\": \"%s\", "
+                "\"readBytesPerS\": %.4e, \"fp32FlopsPerS\": %.4e, \"bf16FlopsPerS\": %.4e, "
+                "\"int8OpsPerS\": %.4e}\n",
+                kernels.name, options.threads, NameOf(options.dtype), roofs.read_bytes,
+                roofs.fp32_flops, roofs.bf16_flops, MeasureInt8Ops(pool));
+    for (const int64_t length : options.lengths) {
+        if (options.phase == "all" || options.phase == "prefill") {
+            BenchPrefill(options, length, roofs, kernels, pool);
+            std::fflush(stdout);
+        }
+        if (options.phase != "all" && options.phase != "decode") continue;
+        for (const int64_t batch : options.batches) {
+            for (const bool is_scattered : {false, true}) {
+                BenchDecode(options, length, batch, is_scattered, roofs, kernels, pool);
+                std::fflush(stdout);
             }
         }
     }
+}
+
+std::vector<int64_t> ReadList(const std::string& text) {
+    std::vector<int64_t> numbers;
+    std::istringstream stream(text);
+    for (std::string number; std::getline(stream, number, ',');) {
+        numbers.push_back(std::atoll(number.c_str()));
+    }
+    return numbers;
+}
+
+/** False for an argument that is none. */
+bool ReadArgument(const std::string& argument, Options* options) {
+    const std::size_t equals = argument.find('=');
+    if (equals == std::string::npos) return false;
+    const std::string key = argument.substr(0, equals);
+    const std::string value = argument.substr(equals + 1);
+    if (key == "phase") options->phase = value;
+    else if (key == "threads") options->threads = std::atoi(value.c_str());
+    else if (key == "query-heads") options->query_heads = std::atoll(value.c_str());
+    else if (key == "kv-heads") options->kv_heads = std::atoll(value.c_str());
+    else if (key == "head-dim") options->head_dim = std::atoll(value.c_str());
+    else if (key == "block-size") options->block_size = std::atoll(value.c_str());
+    else if (key == "repeats") options->repeats = std::atoi(value.c_str());
+    else if (key == "lengths") options->lengths = ReadList(value);
+    else if (key == "batches") options->batches = ReadList(value);
+    else if (key == "dtype") {
+        options->dtype = value == "float32"   ? Dtype::kFloat32
+                         : value == "float16" ? Dtype::kFloat16
+                                              : Dtype::kBfloat16;
+    } else return false;
+    return true;
 }
 
 }  // namespace
@@ -168,10 +227,12 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "%s\n", status.message().c_str());
         return 1;
     }
-    const std::string part = argc > 1 ? argv[1] : "all";
-    std::vector<int> threads = {1, 2};
-    if (argc > 2) threads.clear();
-    for (int i = 2; i < argc; ++i) threads.push_back(std::atoi(argv[i]));
-    for (const int count : threads) ucm::bench::BenchThreads(count, part, *kernels);
+    ucm::bench::Options options;
+    for (int i = 1; i < argc; ++i) {
+        if (ucm::bench::ReadArgument(argv[i], &options)) continue;
+        std::fprintf(stderr, "%s is no key=value that attention_bench knows\n", argv[i]);
+        return 2;
+    }
+    ucm::bench::Run(options, *kernels);
     return 0;
 }

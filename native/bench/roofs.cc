@@ -6,9 +6,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <numeric>
-#include <random>
-#include <vector>
 
 namespace ucm::bench {
 namespace {
@@ -30,22 +27,6 @@ __attribute__((target("avx2"))) int64_t ReadPiece(const uint8_t* data) {
             const uint8_t* line = data + s * kStream + i;
             _mm_prefetch(reinterpret_cast<const char*>(line + 1024), _MM_HINT_T0);
             const auto* p = reinterpret_cast<const __m256i*>(line);
-            sum = _mm256_xor_si256(
-                sum, _mm256_xor_si256(_mm256_load_si256(p), _mm256_load_si256(p + 1)));
-        }
-    }
-    return _mm256_extract_epi64(sum, 0);
-}
-
-__attribute__((target("avx2"))) int64_t ReadScattered(const uint8_t* data, const int64_t* order,
-                                                      int64_t count, int64_t piece_bytes) {
-    __m256i sum = _mm256_setzero_si256();
-    for (int64_t piece = 0; piece < count; ++piece) {
-        const uint8_t* next = data + order[piece + 1 < count ? piece + 1 : piece] * piece_bytes;
-        const uint8_t* current = data + order[piece] * piece_bytes;
-        for (int64_t byte = 0; byte < piece_bytes; byte += 64) {
-            _mm_prefetch(reinterpret_cast<const char*>(next + byte), _MM_HINT_T0);
-            const auto* p = reinterpret_cast<const __m256i*>(current + byte);
             sum = _mm256_xor_si256(
                 sum, _mm256_xor_si256(_mm256_load_si256(p), _mm256_load_si256(p + 1)));
         }
@@ -113,6 +94,20 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) int64_t MultiplyAddInt8()
     return total;
 }
 
+__attribute__((target("avx512f,avx512bf16"))) float MultiplyAddPairs() {
+    __m512 sums[kChains];
+    for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+    __m512i factor = _mm512_set1_epi16(0x3c00);
+    for (int64_t round = 0; round < kFlopRounds; ++round) {
+        const auto pairs = reinterpret_cast<__m512bh>(factor);
+        for (__m512& sum : sums) sum = _mm512_dpbf16_ps(sum, pairs, pairs);
+        asm volatile("" : "+v"(factor));
+    }
+    float total = 0.0f;
+    for (const __m512& sum : sums) total += _mm512_cvtss_f32(sum);
+    return total;
+}
+
 float MultiplyAddScalar() {
     float sums[kChains];
     for (int i = 0; i < kChains; ++i) sums[i] = static_cast<float>(i);
@@ -137,20 +132,15 @@ double MeasureReadBandwidth(ThreadPool& pool) {
     return static_cast<double>(kReadBytes - kPieceBytes) / seconds;
 }
 
-double MeasureScatteredBandwidth(ThreadPool& pool, int64_t piece_bytes) {
-    const ReadBuffer buffer;
-    const int64_t pieces = kReadBytes / piece_bytes;
-    std::vector<int64_t> order(static_cast<std::size_t>(pieces));
-    std::iota(order.begin(), order.end(), 0);
-    std::shuffle(order.begin(), order.end(), std::mt19937(1));
-    const int64_t per_task = pieces / 64;
-    const double seconds = BestSeconds(5, [&] {
-        pool.Run(64, [&](int64_t task, int) {
-            g_sink +=
-                ReadScattered(buffer.data(), order.data() + task * per_task, per_task, piece_bytes);
+double MeasureBf16Flops(ThreadPool& pool) {
+    if (!__builtin_cpu_supports("avx512bf16")) return 0.0;
+    constexpr int64_t kFlopsPerChain = 2 * 32;
+    const double seconds = BestSeconds(3, [&] {
+        pool.Run(pool.threads(), [&](int64_t, int) {
+            g_sink += static_cast<int64_t>(MultiplyAddPairs());
         });
     });
-    return static_cast<double>(64 * per_task * piece_bytes) / seconds;
+    return static_cast<double>(kFlopsPerChain * kChains * kFlopRounds * pool.threads()) / seconds;
 }
 
 double MeasureInt8Ops(ThreadPool& pool) {

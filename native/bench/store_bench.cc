@@ -1,5 +1,6 @@
 // Dumps and loads beside the roofs of the same run: memcpy, and plain reads and writes of files.
-// Usage: store_bench [folder] [blocks]; the default folder is a new one in the temporary directory.
+// Usage: store_bench [folder] [blocks] [repeats] [json]; the default folder is a new one in the temporary
+// directory. With json, as `ucm bench store` runs it, it prints one JSON object per line.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include <functional>
 #include <future>
 #include <thread>
+#include <vector>
 
 #include "store/block_format.h"
 #include "store/crc32c.h"
@@ -52,19 +54,49 @@ double SecondsOf(const std::function<void()>& body) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/** `roof` is how many seconds the same bytes would take at best; 0 for a roof itself. */
-void Report(const char* what, int64_t bytes, double seconds, double roof) {
-    const double rate = static_cast<double>(bytes) / seconds * 1e-9;
-    std::printf("%-44s %7.2f GB/s", what, rate);
-    if (roof > 0) std::printf("  %4.0f %% of the roof", 100 * roof / seconds);
-    std::printf("\n");
-}
+/** Prints figures as text, or as one JSON object per line. */
+class Report {
+  public:
+    explicit Report(bool json) : json_(json) {}
 
-/** Of a load of `load` seconds: what sums add to the copying of the same bytes. */
-void ReportVerification(double load, double plain, double summed) {
-    std::printf("%-44s %7.2f %% of the load's time\n", "of it verification",
-                100 * std::max(0.0, summed - plain) / load);
-}
+    void Begin(int64_t blocks) const {
+        std::printf(json_ ? "{\"kind\": \"machine\", \"blocks\": %lld, \"blockBytes\": %lld, "
+                            "\"layers\": %d, \"ioThreads\": %d, \"crc32c\": \"%s\"}\n"
+                          : "%lld blocks of %lld bytes, %d layers; %d I/O threads; CRC-32C: %s\n",
+                    static_cast<long long>(blocks), static_cast<long long>(kShape.bytes_per_block),
+                    kShape.num_layers, kThreads, crc32c::AvailableKernels().front()->name);
+    }
+
+    /** `roof` is how many seconds the same bytes would take at best; 0 for a roof itself. */
+    void Rate(const char* part, const char* what, int64_t bytes, double seconds, double roof) const {
+        const double rate = static_cast<double>(bytes) / seconds;
+        if (json_) {
+            std::printf("{\"kind\": \"rate\", \"part\": \"%s\", \"what\": \"%s\", "
+                        "\"bytesPerS\": %.4e, \"ofRoof\": ",
+                        part, what, rate);
+            std::printf(roof > 0 ? "%.4f}\n" : "null}\n", roof / seconds);
+            return;
+        }
+        std::printf("%-7s %-44s %7.2f GB/s", part, what, rate * 1e-9);
+        if (roof > 0) std::printf("  %4.0f %% of the roof", 100 * roof / seconds);
+        std::printf("\n");
+    }
+
+    /** Of a load of `load` seconds: what sums add to the copying of the same bytes. */
+    void Verification(const char* part, double load, double plain, double summed) const {
+        const double share = std::max(0.0, summed - plain) / load;
+        if (json_) {
+            std::printf("{\"kind\": \"verification\", \"part\": \"%s\", \"ofLoad\": %.4f}\n", part,
+                        share);
+        } else {
+            std::printf("%-7s %-44s %7.2f %% of the load's time\n", part, "of it verification",
+                        100 * share);
+        }
+    }
+
+  private:
+    const bool json_;
+};
 
 /** Runs body(index) for all indices on some threads. */
 void InParallel(int threads, int64_t count, const std::function<void(int64_t)>& body) {
@@ -85,26 +117,30 @@ struct Work {
 };
 
 /**
- * Seconds of the fastest run of each, all of them in turns: what else the machine does then disturbs
+ * Seconds of the middle run of each, all of them in turns: what else the machine does then disturbs
  * a figure no more than its roof.
  */
 template <std::size_t kCount>
-std::array<double, kCount> BestSeconds(const std::array<Work, kCount>& works) {
-    std::array<double, kCount> best;
-    best.fill(1e30);
-    for (int run = 0; run < kRuns; ++run) {
+std::array<double, kCount> MedianSeconds(int runs, const std::array<Work, kCount>& works) {
+    std::array<std::vector<double>, kCount> seconds;
+    for (int run = 0; run < runs; ++run) {
         for (std::size_t i = 0; i < kCount; ++i) {
             works[i].before();
-            best[i] = std::min(best[i], SecondsOf(works[i].body));
+            seconds[i].push_back(SecondsOf(works[i].body));
         }
     }
-    return best;
+    std::array<double, kCount> medians;
+    for (std::size_t i = 0; i < kCount; ++i) {
+        std::sort(seconds[i].begin(), seconds[i].end());
+        medians[i] = seconds[i][seconds[i].size() / 2];
+    }
+    return medians;
 }
 
 class Bench {
   public:
-    Bench(std::string folder, int64_t blocks)
-        : folder_(std::move(folder)), blocks_(blocks), bytes_(blocks * kShape.bytes_per_block),
+    Bench(std::string folder, int64_t blocks, int runs, bool json)
+        : report_(json), runs_(runs), folder_(std::move(folder)), blocks_(blocks), bytes_(blocks * kShape.bytes_per_block),
           arena_(bytes_), target_(bytes_) {
         for (int64_t i = 0; i < blocks; ++i) {
             Digest key;
@@ -117,10 +153,7 @@ class Bench {
     }
 
     void Run() {
-        std::printf("%lld blocks of %lld bytes, %d layers; %d I/O threads; CRC-32C: %s\n",
-                    static_cast<long long>(blocks_),
-                    static_cast<long long>(kShape.bytes_per_block), kShape.num_layers, kThreads,
-                    crc32c::AvailableKernels().front()->name);
+        report_.Begin(blocks_);
         RunMemory();
         for (const bool direct : {false, true}) RunFiles(direct);
     }
@@ -144,7 +177,7 @@ class Bench {
         if (!DramStore::Open(options, &store).ok()) std::abort();
         // The first dump also makes the kernel find the memory; a store that is full has it.
         const double fresh = SecondsOf([&] { Dump(*store); });
-        const auto [one, many, dump, load, plain, summed] = BestSeconds<6>({{
+        const auto [one, many, dump, load, plain, summed] = MedianSeconds<6>(runs_, {{
             {[&] { InParallel(1, blocks_, copy); }},
             {[&] { InParallel(threads, blocks_, copy); }},
             {[&] { Dump(*store); }, [&] { Forget(*store); }},
@@ -152,17 +185,16 @@ class Bench {
             {[&] { InParallel(threads, blocks_, copy); }},
             {[&] { InParallel(threads, blocks_, copy_with_sum); }},
         }});
-        Report("memcpy, 1 thread (roof of dumps)", bytes_, one, 0);
-        Report("memcpy, all copying threads (roof of loads)", bytes_, std::min(many, plain), 0);
-        Report("memory: dump into fresh memory", bytes_, fresh, one);
-        Report("memory: dump", bytes_, dump, one);
-        Report("memory: load, verified", bytes_, load, std::min(many, plain));
-        ReportVerification(load, std::min(many, plain), summed);
+        report_.Rate("memory", "memcpy, 1 thread (roof of dumps)", bytes_, one, 0);
+        report_.Rate("memory", "memcpy, all copying threads (roof of loads)", bytes_, std::min(many, plain), 0);
+        report_.Rate("memory", "dump into fresh memory", bytes_, fresh, one);
+        report_.Rate("memory", "dump", bytes_, dump, one);
+        report_.Rate("memory", "load, verified", bytes_, load, std::min(many, plain));
+        report_.Verification("memory", load, std::min(many, plain), summed);
     }
 
     void RunFiles(bool direct) {
-        const char* name = direct ? "direct" : "cached";
-        std::printf("-- files, %s --\n", name);
+        const char* part = direct ? "direct" : "cached";
         FileStoreOptions options;
         options.shape = kShape;
         options.backends = {folder_};
@@ -176,7 +208,7 @@ class Bench {
             std::exit(1);
         }
         Dump(*store);
-        const auto [write_roof, write, read_roof, read, plain, summed] = BestSeconds<6>({{
+        const auto [write_roof, write, read_roof, read, plain, summed] = MedianSeconds<6>(runs_, {{
             {[&] { WriteRaw(direct); }},
             {[&] { Dump(*store); }, [&] { Forget(*store); }},
             {[&] { ReadRaw(direct); }},
@@ -184,11 +216,11 @@ class Bench {
             {[&] { CopyStaged(false); }},
             {[&] { CopyStaged(true); }},
         }});
-        Report("plain writes of new files", bytes_, write_roof, 0);
-        Report("store: dump", bytes_, write, write_roof);
-        Report("plain reads and a copy to the arena", bytes_, read_roof, 0);
-        Report("store: load, verified", bytes_, read, read_roof);
-        ReportVerification(read, plain, summed);
+        report_.Rate(part, "plain writes of new files", bytes_, write_roof, 0);
+        report_.Rate(part, "dump", bytes_, write, write_roof);
+        report_.Rate(part, "plain reads and a copy to the arena", bytes_, read_roof, 0);
+        report_.Rate(part, "load, verified", bytes_, read, read_roof);
+        report_.Verification(part, read, plain, summed);
         Forget(*store);
         store->Close(std::chrono::seconds(10));
     }
@@ -272,6 +304,8 @@ class Bench {
         }
     }
 
+    const Report report_;
+    const int runs_;
     const std::string folder_;
     const int64_t blocks_;
     const int64_t bytes_;
@@ -291,10 +325,13 @@ int main(int argc, char** argv) {
     } else if (mkdtemp(folder.data()) == nullptr) {
         return 1;
     }
-    ucm::bench::Bench(folder, argc > 2 ? std::atoll(argv[2]) : 200).Run();
-    if (given) {
+    const bool json = argc > 4 && std::string(argv[4]) == "json";
+    ucm::bench::Bench(folder, argc > 2 ? std::atoll(argv[2]) : 200,
+                      argc > 3 ? std::atoi(argv[3]) : ucm::bench::kRuns, json)
+        .Run();
+    if (given && !json) {
         std::printf("left behind: files in %s\n", folder.c_str());
-    } else {
+    } else if (!given) {
         std::filesystem::remove_all(folder);
     }
     return 0;
