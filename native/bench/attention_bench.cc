@@ -34,6 +34,8 @@ struct Options {
     /** Sequences that decode at once. */
     std::vector<int64_t> batches = {1, 8};
     int repeats = 7;
+    /** wall, or cpu: processor time of one thread, on a machine that has other work. */
+    std::string timer = "wall";
 };
 
 /** Decode walks over enough layers that no layer's keys stay in a cache. */
@@ -157,6 +159,7 @@ void BenchDecode(const Options& options, int64_t context, int64_t batch, bool is
 }
 
 void Run(const Options& options, const cpu::Kernels& kernels) {
+    if (options.timer == "cpu") g_timer = Timer::kProcessorTime;
     ThreadPool pool(options.threads);
     const Roofs roofs = {MeasureReadBandwidth(pool), MeasureFlops(pool, kernels.width),
                          MeasureBf16Flops(pool)};
@@ -206,6 +209,7 @@ bool ReadArgument(const std::string& argument, Options* options) {
     else if (key == "kv-heads") options->kv_heads = std::atoll(value.c_str());
     else if (key == "head-dim") options->head_dim = std::atoll(value.c_str());
     else if (key == "block-size") options->block_size = std::atoll(value.c_str());
+    else if (key == "timer") options->timer = value;
     else if (key == "repeats") options->repeats = std::atoi(value.c_str());
     else if (key == "lengths") options->lengths = ReadList(value);
     else if (key == "batches") options->batches = ReadList(value);

@@ -1,39 +1,46 @@
 #pragma once
 
+#include <time.h>
+
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
 #include "common/thread_pool.h"
 
 namespace ucm::bench {
 
-/** Seconds of the fastest of several runs of `body`, after one to warm up. */
-template <typename Body>
-double BestSeconds(int runs, Body body) {
-    body();
-    double best = 1e30;
-    for (int run = 0; run < runs; ++run) {
-        const auto start = std::chrono::steady_clock::now();
-        body();
-        const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-        best = std::min(best, elapsed.count());
-    }
-    return best;
+/** What benchmarks count: time that passes, or that the process computes on all its threads. */
+enum class Timer { kWall, kProcessorTime };
+inline Timer g_timer = Timer::kWall;
+
+inline double SecondsNow() {
+    timespec time;
+    clock_gettime(g_timer == Timer::kWall ? CLOCK_MONOTONIC : CLOCK_PROCESS_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-/** Seconds of the middle one of several runs of `body`, after one to warm up. */
+/** Seconds of several runs of `body`, after one to warm up, in rising order. */
 template <typename Body>
-double MedianSeconds(int runs, Body body) {
-    std::vector<double> seconds(static_cast<std::size_t>(runs));
+std::vector<double> SortedSeconds(int runs, Body body) {
+    std::vector<double> seconds;
     body();
-    for (double& taken : seconds) {
-        const auto start = std::chrono::steady_clock::now();
+    for (int run = 0; run < runs; ++run) {
+        const double start = SecondsNow();
         body();
-        taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        seconds.push_back(SecondsNow() - start);
     }
     std::sort(seconds.begin(), seconds.end());
-    return seconds[seconds.size() / 2];
+    return seconds;
+}
+
+template <typename Body>
+double BestSeconds(int runs, Body body) {
+    return SortedSeconds(runs, body).front();
+}
+
+template <typename Body>
+double MedianSeconds(int runs, Body body) {
+    return SortedSeconds(runs, body)[static_cast<std::size_t>(runs / 2)];
 }
 
 /** Highest read rate of memory far beyond the caches, in bytes per second. */

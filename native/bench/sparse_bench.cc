@@ -1,6 +1,7 @@
 #include "bench/sparse_bench.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>

@@ -28,6 +28,8 @@ const runners: { [C in CommandName]: () => Promise<Runner<C>> } = {
   "bench serve": async () => (await import("./bench/serve.js")).runBenchServe,
   "bench latency": async () => (await import("./bench/latency.js")).runBenchLatency,
   "bench throughput": async () => (await import("./bench/throughput.js")).runBenchThroughput,
+  "bench attention": async () => (await import("./bench/attention.js")).runBenchAttention,
+  "bench store": async () => (await import("./bench/store.js")).runBenchStore,
   "run-batch": async () => (await import("./batch/run-batch.js")).runBatch,
   config: async () => (await import("./config.js")).runConfig,
   "collect-env": async () => (await import("./collect-env.js")).runCollectEnv,

@@ -148,7 +148,7 @@ it("bench asks for its second word", async () => {
   expect(await runUcm(["bench"])).toMatchObject({
     exitCode: 2,
     stderr:
-      "usage: ucm bench [-h] {serve,latency,throughput} ...\nucm bench: error: the following arguments are required: bench_type",
+      "usage: ucm bench [-h] {serve,latency,throughput,attention,store} ...\nucm bench: error: the following arguments are required: bench_type",
   });
   expect((await runUcm(["bench", "x"])).stderr).toContain(
     "invalid choice: 'x' (choose from 'serve'",

@@ -58,6 +58,14 @@ export const commandInfos: Record<CommandName, CommandInfo> = {
     positional: model,
     common: ["input-len", "output-len", "num-prompts", "n", "output-json", ...engineCommon],
   },
+  "bench attention": {
+    summary: "Measure the attention kernels beside the machine's roofs.",
+    positional: null,
+  },
+  "bench store": {
+    summary: "Measure the KV cache store beside plain copies and files.",
+    positional: null,
+  },
   "run-batch": {
     summary: "Answer an OpenAI batch file.",
     positional: model,

@@ -6,6 +6,7 @@ import {
   benchServeIdleFlags,
   benchThroughputFlags,
 } from "./bench.js";
+import { benchAttentionFlags, benchStoreFlags } from "./bench-native.js";
 import { chatFlags, completeFlags } from "./client.js";
 import { engineFlags } from "./engine.js";
 import { frontendFlags } from "./frontend.js";
@@ -48,6 +49,8 @@ const ownFlags = {
   "bench serve": { ...benchServeIdleFlags, ...benchServeFlags },
   "bench latency": benchLatencyFlags,
   "bench throughput": benchThroughputFlags,
+  "bench attention": benchAttentionFlags,
+  "bench store": benchStoreFlags,
   "run-batch": { ...runBatchIdleFlags, ...runBatchFlags },
   config: configFlags,
 } as const satisfies Partial<Record<CommandName, FlagTable>>;

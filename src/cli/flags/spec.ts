@@ -11,6 +11,8 @@ export type CommandName =
   | "chat"
   | "complete"
   | "bench serve"
+  | "bench attention"
+  | "bench store"
   | "run-batch";
 
 /** Help groups, in the order in which help lists them; vLLM's names plus our own two. */

@@ -1,0 +1,131 @@
+import { inspectMachine } from "../../config/machine.js";
+import { UcmError } from "../../errors/index.js";
+import type { Invocation } from "../invocation.js";
+import { watchStopSignals } from "../stop-signals.js";
+import {
+  measuredMachine,
+  percentOf,
+  renderSettings,
+  runNativeBench,
+  settingsOf,
+} from "./native-bench.js";
+import { centre, row } from "./serve-report.js";
+
+/** The roofs of the run; operations count multiply and add apart. */
+interface MachineLine {
+  kind: "machine";
+  isa: string;
+  threads: number;
+  kvCacheDtype: string;
+  readBytesPerS: number;
+  fp32FlopsPerS: number;
+  /** Of bfloat16 pairs; 0 on a processor without such instructions. */
+  bf16FlopsPerS: number;
+  int8OpsPerS: number;
+}
+
+/** One case: the rate is in operations per second for prefill, in KV bytes for decode. */
+interface CaseLine {
+  kind: "prefill" | "decode";
+  length: number;
+  batch: number;
+  /** Of a sequence's blocks in the arena. */
+  order: "sequence" | "random";
+  secondsPerLayer: number;
+  rate: number;
+  roof: number;
+}
+
+type Flags = Invocation<"bench attention">["flags"];
+
+/**
+ * `ucm bench attention`: the kernels alone on one layer's shape, each case beside the roof that bounds
+ * it, measured in the same run: multiply-adds for prefill, reads of memory for decode.
+ */
+export async function runBenchAttention(
+  invocation: Invocation<"bench attention">,
+): Promise<number> {
+  const { flags } = invocation;
+  checkShape(flags);
+  const stop = watchStopSignals();
+  try {
+    const lines = await runNativeBench<MachineLine | CaseLine>(
+      "attention_bench",
+      argumentsOf(flags),
+      stop.signal,
+    );
+    const roofs = lines.find((line) => line.kind === "machine")!;
+    const cases = lines.filter((line) => line.kind !== "machine");
+    const machine = measuredMachine();
+    const settings = settingsOf(flags);
+    const text = flags.json
+      ? JSON.stringify({ machine, settings, roofs, cases: cases.map(withShare) }, null, 2)
+      : [renderSettings(machine, settings), renderRoofs(roofs), renderCases(cases)].join("\n");
+    process.stdout.write(`${text}\n`);
+    return 0;
+  } catch (error) {
+    if (stop.signal.aborted) return 130;
+    throw error;
+  } finally {
+    stop.forget();
+  }
+}
+
+function checkShape({ numQueryHeads, numKvHeads, headSize }: Flags): void {
+  if (numQueryHeads % numKvHeads !== 0) {
+    throw new UcmError(
+      "UCM_ERR_USAGE",
+      `--num-query-heads ${numQueryHeads} is not a multiple of --num-kv-heads ${numKvHeads}`,
+    );
+  }
+  if (headSize % 8 !== 0) {
+    throw new UcmError("UCM_ERR_USAGE", `--head-size ${headSize} is not a multiple of 8`);
+  }
+}
+
+function argumentsOf(flags: Flags): string[] {
+  return Object.entries({
+    phase: flags.phase,
+    threads: flags.threads ?? inspectMachine().cores,
+    "query-heads": flags.numQueryHeads,
+    "kv-heads": flags.numKvHeads,
+    "head-dim": flags.headSize,
+    "block-size": flags.blockSize,
+    dtype: flags.kvCacheDtype,
+    lengths: flags.seqLen.join(","),
+    batches: flags.batchSize.join(","),
+    repeats: flags.numIters,
+  }).map(([key, value]) => `${key}=${value}`);
+}
+
+const withShare = (line: CaseLine) => ({ ...line, ofRoof: line.rate / line.roof });
+
+function renderRoofs(roofs: MachineLine): string {
+  const flops = (label: string, rate: number) =>
+    rate === 0 ? [] : [row(label, (rate / 1e9).toFixed(1))];
+  return [
+    centre("Machine's Roof, Same Run", "-"),
+    row("Instruction set:", roofs.isa),
+    row("Memory reads (GB/s):", (roofs.readBytesPerS / 1e9).toFixed(1)),
+    ...flops("FP32 multiply-adds (GFLOP/s):", roofs.fp32FlopsPerS),
+    ...flops("BF16 pairs (GFLOP/s):", roofs.bf16FlopsPerS),
+    ...flops("INT8 multiply-adds (GOP/s):", roofs.int8OpsPerS),
+  ].join("\n");
+}
+
+/** One line per case: time of a layer, rate, share of its roof. */
+function renderCases(cases: readonly CaseLine[]): string {
+  const lines = cases.map(({ kind, length, batch, order, secondsPerLayer, rate, roof }) => {
+    const unit = kind === "prefill" ? "GFLOP/s" : "GB/s";
+    const what =
+      kind === "prefill"
+        ? `Prefill of ${length}:`
+        : `Decode at ${length}, batch ${batch}, ${order}:`;
+    const ms = (1e3 * secondsPerLayer).toFixed(3);
+    return row(
+      what,
+      `${ms} ms/layer, ${(rate / 1e9).toFixed(1)} ${unit}, ${percentOf(rate / roof)}`,
+    );
+  });
+  return [centre("Attention, Share of the Roof", "-"), ...lines].join("\n");
+}
