@@ -40,6 +40,8 @@ struct Options {
 
 /** Decode walks over enough layers that no layer's keys stay in a cache. */
 constexpr int64_t kDecodeBytes = int64_t{256} << 20;
+/** Of an arena. */
+constexpr int64_t kMaxLayers = 4096;
 
 struct Roofs {
     double read_bytes;
@@ -144,7 +146,7 @@ void BenchDecode(const Options& options, int64_t context, int64_t batch, bool is
                  const Roofs& roofs, const cpu::Kernels& kernels, ThreadPool& pool) {
     const int64_t layer_bytes = 2 * context * batch * options.kv_heads * options.head_dim *
                                 BytesOf(options.dtype);
-    const int64_t layers = kDecodeBytes / layer_bytes + 1;
+    const int64_t layers = std::min(kDecodeBytes / layer_bytes + 1, kMaxLayers);
     Case decode(options, context, batch, layers, is_scattered, kernels, pool);
     decode.WriteAllBlocks();
     decode.Begin(1);
