@@ -113,10 +113,10 @@ async function serveUntilStopped(service: Service): Promise<number> {
   for (const [path, methods] of routes) {
     log.info(`Route: ${path}, Methods: ${[...methods].join(", ")}`);
   }
+  log.info(`Start-up took ${process.uptime().toFixed(2)} seconds in all`);
   writeServerLine("INFO", `Started server process [${process.pid}]`);
   writeServerLine("INFO", "Waiting for application startup.");
   await socket.handTo(app.server);
-  log.info(`Start-up took ${process.uptime().toFixed(2)} seconds in all`);
   writeServerLine("INFO", "Application startup complete.");
   const stopRefresh = flags.enableSslRefresh ? refreshTls(flags, app.server) : () => {};
   const stopStats = flags.disableLogStats ? () => {} : startStatsLog(engine, process.env);
