@@ -23,11 +23,6 @@ Status PagedAttention::BeginStep(const BatchView& batch) {
     return Status::Ok();
 }
 
-cpu::TileKernels PagedAttention::TilesFor(const cpu::Kernels& kernels, Dtype dtype) {
-    if (dtype == Dtype::kBfloat16 && kernels.pairs != nullptr) return *kernels.pairs;
-    return {1, kernels.pack_keys, kernels.pack_values, kernels.multiply, kernels.softmax};
-}
-
 void PagedAttention::ReserveScratch() {
     const ArenaShape& shape = arena_.shape();
     const int64_t padded = PaddedHeadDim(shape.head_dim);

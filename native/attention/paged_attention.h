@@ -40,7 +40,7 @@ class PagedAttention {
         : arena_(arena),
           rope_(std::move(rope)),
           kernels_(kernels),
-          tiles_(TilesFor(kernels, arena.shape().dtype)),
+          tiles_(cpu::TilesFor(kernels, arena.shape().dtype)),
           block_shift_(std::countr_zero(static_cast<uint64_t>(arena.shape().block_size))),
           pool_(pool) {}
 
@@ -73,7 +73,6 @@ class PagedAttention {
         float* sums;
     };
 
-    static cpu::TileKernels TilesFor(const cpu::Kernels& kernels, Dtype dtype);
     void ReserveScratch();
     Partial PartialAt(float* floats, int64_t rows) const;
     /** Position of a tile row among the keys of its sequence. */

@@ -164,6 +164,12 @@ struct Kernels {
     void (*exp_shifted)(const float* x, float shift, float factor, float* out, int64_t count);
 };
 
+/** The tile routines for keys and values of a dtype. */
+inline TileKernels TilesFor(const Kernels& kernels, Dtype dtype) {
+    if (dtype == Dtype::kBfloat16 && kernels.pairs != nullptr) return *kernels.pairs;
+    return {1, kernels.pack_keys, kernels.pack_values, kernels.multiply, kernels.softmax};
+}
+
 extern const Kernels kScalarKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;

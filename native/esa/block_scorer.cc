@@ -35,7 +35,7 @@ void BlockScorer::ChooseByMass(const Prompt& prompt, int64_t layer, const Observ
     const auto keys = BlockVectors::Keys(arena);
     scratch.panel.Reserve(keys.depth() * cpu::kPanelKeys);
     const auto panel = [&](int64_t kv_head, int64_t index) {
-        keys.PackPanel(blocks, layer, kv_head, index, kernels_, scratch.panel.data());
+        keys.PackPanel(blocks, layer, kv_head, index, tiles_, scratch.panel.data());
         return scratch.panel.data();
     };
     std::vector<int32_t> all(blocks.size());
@@ -138,21 +138,27 @@ int64_t BlockScorer::ScoreRows(const Rows& rows, int64_t layer, int64_t kv_head,
         TransformQuery(seen.queries.data() + (first_head + g) * shape_.head_dim, kind,
                        scratch.queries.data() + g * rows.depth);
     }
+    const float* queries = scratch.queries.data();
+    if (tiles_.word_values > 1) {
+        scratch.query_words.Reserve(group * rows.depth / tiles_.word_values);
+        kernels_.from_float(shape_.dtype, queries, scratch.query_words.data(), group * rows.depth);
+        queries = scratch.query_words.data();
+    }
     for (int64_t panel = 0; panel < panels; ++panel) {
         const int64_t first = panel * cpu::kPanelKeys;
-        kernels_.multiply({.a = scratch.queries.data(),
-                           .lda = rows.depth,
-                           .b = rows.panel(kv_head, panel),
-                           .ldb = cpu::kPanelKeys,
-                           .c = scratch.scores.data() + first,
-                           .ldc = stride,
-                           .rows = group,
-                           .columns = RoundUp(std::min(cpu::kPanelKeys, count - first),
-                                              kernels_.width),
-                           .depths = nullptr,
-                           .depth = rows.depth,
-                           .accumulate = false,
-                           .next = {nullptr, 0, Dtype::kFloat32, 0}});
+        tiles_.multiply({.a = queries,
+                         .lda = rows.depth / tiles_.word_values,
+                         .b = rows.panel(kv_head, panel),
+                         .ldb = cpu::kPanelKeys,
+                         .c = scratch.scores.data() + first,
+                         .ldc = stride,
+                         .rows = group,
+                         .columns = RoundUp(std::min(cpu::kPanelKeys, count - first),
+                                            kernels_.width),
+                         .depths = nullptr,
+                         .depth = rows.depth,
+                         .accumulate = false,
+                         .next = {nullptr, 0, Dtype::kFloat32, 0}});
     }
     return stride;
 }

@@ -28,6 +28,7 @@ class BlockScorer {
     /** Buffers of one thread. */
     struct Scratch {
         AlignedBuffer<float> queries;
+        AlignedBuffer<float> query_words;
         AlignedBuffer<float> scores;
         AlignedBuffer<float> panel;
         std::vector<float> head_votes;
@@ -36,7 +37,10 @@ class BlockScorer {
     };
 
     BlockScorer(const ArenaShape& shape, const SparseOptions& options, const cpu::Kernels& kernels)
-        : shape_(shape), options_(options), kernels_(kernels) {}
+        : shape_(shape),
+          options_(options),
+          kernels_(kernels),
+          tiles_(cpu::TilesFor(kernels, shape.dtype)) {}
 
     /**
      * The prompt's top_k candidates for a layer, rising. `kept` are the candidates that the
@@ -65,7 +69,7 @@ class BlockScorer {
         int64_t depth;
         /** Keys, whose scores are true ones. */
         bool are_keys;
-        /** Of a KV head: [depth][kPanelKeys]. */
+        /** Of a KV head: [words of depth][kPanelKeys]. */
         std::function<const float*(int64_t kv_head, int64_t panel)> panel;
     };
 
@@ -92,6 +96,8 @@ class BlockScorer {
     const ArenaShape shape_;
     const SparseOptions options_;
     const cpu::Kernels& kernels_;
+    /** Of the arena's numbers, which panels are packed of. */
+    const cpu::TileKernels tiles_;
 };
 
 }  // namespace ucm::esa

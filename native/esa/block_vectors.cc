@@ -16,7 +16,7 @@ BlockVectors BlockVectors::Descriptions(const KvArena& arena) {
 }
 
 void BlockVectors::PackPanel(std::span<const int32_t> blocks, int64_t layer, int64_t kv_head,
-                             int64_t panel, const cpu::Kernels& kernels, float* out) const {
+                             int64_t panel, const cpu::TileKernels& tiles, float* out) const {
     const ArenaShape& shape = arena_->shape();
     const int64_t first = panel * cpu::kPanelKeys;
     const int64_t rows = static_cast<int64_t>(blocks.size()) * per_block_;
@@ -30,8 +30,8 @@ void BlockVectors::PackPanel(std::span<const int32_t> blocks, int64_t layer, int
             vectors[i] = arena_->Piece(block, layer) + offset +
                          (row % per_block_ * parts_ + part) * arena_->row_bytes();
         }
-        kernels.pack_keys({vectors, count, shape.dtype, shape.head_dim},
-                          out + part * shape.head_dim * cpu::kPanelKeys);
+        tiles.pack_keys({vectors, count, shape.dtype, shape.head_dim},
+                        out + part * shape.head_dim / tiles.word_values * cpu::kPanelKeys);
     }
 }
 

@@ -18,9 +18,9 @@ class BlockVectors {
     int64_t per_block() const { return per_block_; }
     /** Floats of one vector with all its parts. */
     int64_t depth() const { return parts_ * arena_->shape().head_dim; }
-    /** The vectors [kPanelKeys * panel, …) of the blocks, transposed: [depth][kPanelKeys]. */
+    /** The vectors [kPanelKeys * panel, …) of the blocks, transposed: [words of depth][kPanelKeys]. */
     void PackPanel(std::span<const int32_t> blocks, int64_t layer, int64_t kv_head, int64_t panel,
-                   const cpu::Kernels& kernels, float* out) const;
+                   const cpu::TileKernels& tiles, float* out) const;
 
   private:
     BlockVectors(const KvArena& arena, int64_t per_block, int64_t parts, int64_t offset,

@@ -44,10 +44,10 @@ class Prompt {
     int64_t depth() const { return depth_; }
     int64_t rows() const { return budget_.candidates * rows_per_block_; }
     int64_t panels() const { return (rows() + cpu::kPanelKeys - 1) / cpu::kPanelKeys; }
-    /** Rows [kPanelKeys * panel, …) of a head, at a layer that chooses: [depth][kPanelKeys]. */
+    /** Rows [kPanelKeys * panel, …) of a head, at a layer that chooses: [words of depth][kPanelKeys]. */
     const float* Panel(int64_t layer, int64_t kv_head, int64_t panel) const {
         const int64_t head = (layer - first_layer_) * kv_heads_ + kv_head;
-        return panels_.data() + (head * panels() + panel) * depth_ * cpu::kPanelKeys;
+        return panels_.data() + (head * panels() + panel) * panel_floats_;
     }
     int64_t bytes() const { return panels_.capacity() * static_cast<int64_t>(sizeof(float)); }
 
@@ -63,6 +63,7 @@ class Prompt {
     int64_t kv_heads_ = 0;
     int64_t rows_per_block_ = 0;
     int64_t depth_ = 0;
+    int64_t panel_floats_ = 0;
     AlignedBuffer<float> panels_;
     std::atomic<bool> left_{false};
 };

@@ -243,13 +243,16 @@ UCM_TEST(esa_votes_match_their_definition) {
                     esa::Observation seen;
                     seen.queries = random.Normals(2 * shape.num_query_heads * shape.head_dim);
                     for (float& q : seen.queries) q *= 0.2f;
+                    // Pairs of bfloat16 round the query.
+                    const bool pairs = cpu::TilesFor(*kernels, shape.dtype).word_values > 1;
+                    const double slack = pairs ? 3e-2 : 1e-5;
                     for (int64_t layer = 0; layer < 2; ++layer) {
                         const std::vector<double> expected =
                             VotesOf(room, actor, reduce, layer, seen);
                         scorer.Vote(prompt, layer, seen, {}, 0, scratch);
                         for (std::size_t c = 0; c < expected.size(); ++c) {
                             UCM_CHECK_MESSAGE(
-                                std::abs(scratch.votes[c] - expected[c]) < 1e-5 * expected[c],
+                                std::abs(scratch.votes[c] - expected[c]) < slack * expected[c],
                                 kernels->name);
                         }
                         esa::SparseOptions reading_on = options;
@@ -260,7 +263,7 @@ UCM_TEST(esa_votes_match_their_definition) {
                             const double before = c > 0 ? 0.7 * expected[c - 1] : 0.0;
                             const double carried = std::max(expected[c], before);
                             UCM_CHECK_MESSAGE(
-                                std::abs(scratch.votes[c] - carried) < 1e-5 * carried,
+                                std::abs(scratch.votes[c] - carried) < slack * carried,
                                 kernels->name);
                         }
                         scorer.Vote(prompt, layer, seen, {}, 0, scratch);
