@@ -161,8 +161,8 @@ async function loseServer(kind: Kind): Promise<void> {
     await pause(random() * 60);
     if (random() < 0.5) await strike(oneOf(signals), workers).catch(() => {});
   }
-  const { exitCode } = await lab.server.process;
-  if (kind === "drain") expect(exitCode).toBe(0);
+  const { exitCode, signal, stderr } = await lab.server.process;
+  if (kind === "drain") expect({ exitCode, signal }, stderr).toMatchObject({ exitCode: 0 });
   // What was under way when the server was told to end has ended as it should.
   count(await lab.unload(kind === "parent" ? 0 : struckMs));
   figures.get(kind)!.recoveryMs.push(await startAnew());
