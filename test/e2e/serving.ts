@@ -18,6 +18,8 @@ function spawnServe(args: readonly string[], env: Record<string, string>) {
     env,
     reject: false,
     all: true,
+    // A drain on a busy machine takes longer than execa is patient after SIGTERM.
+    forceKillAfterDelay: false,
   });
 }
 
