@@ -1,14 +1,7 @@
 import { inspectMachine } from "../../config/machine.js";
 import { UcmError } from "../../errors/index.js";
 import type { Invocation } from "../invocation.js";
-import { watchStopSignals } from "../stop-signals.js";
-import {
-  measuredMachine,
-  percentOf,
-  renderSettings,
-  runNativeBench,
-  settingsOf,
-} from "./native-bench.js";
+import { percentOf, reportNativeBench } from "./native-bench.js";
 import { centre, row } from "./serve-report.js";
 
 /** The roofs of the run; operations count multiply and add apart. */
@@ -47,29 +40,16 @@ export async function runBenchAttention(
 ): Promise<number> {
   const { flags } = invocation;
   checkShape(flags);
-  const stop = watchStopSignals();
-  try {
-    const lines = await runNativeBench<MachineLine | CaseLine>(
-      "attention_bench",
-      argumentsOf(flags),
-      stop.signal,
-    );
-    const roofs = lines.find((line) => line.kind === "machine")!;
-    const cases = lines.filter((line) => line.kind !== "machine");
-    const machine = measuredMachine();
-    const settings = settingsOf(flags);
-    const text = flags.json
-      ? JSON.stringify({ machine, settings, roofs, cases: cases.map(withShare) }, null, 2)
-      : [renderSettings(machine, settings), renderRoofs(roofs), renderCases(cases)].join("\n");
-    process.stdout.write(`${text}\n`);
-    return 0;
-  } catch (error) {
-    if (stop.signal.aborted) return 130;
-    throw error;
-  } finally {
-    stop.forget();
-  }
+  return reportNativeBench<MachineLine | CaseLine>("attention_bench", argumentsOf(flags), flags, {
+    figures: (lines) => ({ roofs: roofsOf(lines), cases: casesOf(lines).map(withShare) }),
+    render: (lines) => [renderRoofs(roofsOf(lines)), renderCases(casesOf(lines))],
+  });
 }
+
+const roofsOf = (lines: readonly (MachineLine | CaseLine)[]) =>
+  lines.find((line) => line.kind === "machine")!;
+const casesOf = (lines: readonly (MachineLine | CaseLine)[]) =>
+  lines.filter((line) => line.kind !== "machine");
 
 function checkShape({ numQueryHeads, numKvHeads, headSize }: Flags): void {
   if (numQueryHeads % numKvHeads !== 0) {

@@ -3,14 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UcmError } from "../../errors/index.js";
 import type { Invocation } from "../invocation.js";
-import { watchStopSignals } from "../stop-signals.js";
-import {
-  measuredMachine,
-  percentOf,
-  renderSettings,
-  runNativeBench,
-  settingsOf,
-} from "./native-bench.js";
+import { percentOf, reportNativeBench } from "./native-bench.js";
 import { centre, row } from "./serve-report.js";
 
 type StoreLine =
@@ -40,22 +33,13 @@ type StoreLine =
 export async function runBenchStore(invocation: Invocation<"bench store">): Promise<number> {
   const { flags } = invocation;
   const folder = makeFolder(flags.path ?? tmpdir());
-  const stop = watchStopSignals();
+  const args = [folder, String(flags.numBlocks), String(flags.numIters), "json"];
   try {
-    const args = [folder, String(flags.numBlocks), String(flags.numIters), "json"];
-    const lines = await runNativeBench<StoreLine>("store_bench", args, stop.signal);
-    const machine = measuredMachine();
-    const settings = settingsOf(flags);
-    const text = flags.json
-      ? JSON.stringify({ machine, settings, figures: lines }, null, 2)
-      : [renderSettings(machine, settings), ...renderParts(lines)].join("\n");
-    process.stdout.write(`${text}\n`);
-    return 0;
-  } catch (error) {
-    if (stop.signal.aborted) return 130;
-    throw error;
+    return await reportNativeBench<StoreLine>("store_bench", args, flags, {
+      figures: (lines) => ({ figures: lines }),
+      render: renderParts,
+    });
   } finally {
-    stop.forget();
     rmSync(folder, { recursive: true, force: true });
   }
 }
