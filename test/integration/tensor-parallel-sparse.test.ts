@@ -1,19 +1,10 @@
-import { rmSync } from "node:fs";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { SparseReport } from "../../src/engine/index.js";
 import { captureLog } from "../helpers/captured-log.js";
 import { testSparseConfig } from "../helpers/engine-config.js";
-import { makeTempFolder } from "../helpers/temp-folder.js";
 import { flipBitInPlace, listBlockFiles } from "./file-damage.js";
-import {
-  ask,
-  BLOCK,
-  bitsOf,
-  type LabServer,
-  type ServerChanges,
-  startServer,
-  tokensOf,
-} from "./store-lab.js";
+import { rankServers } from "./rank-servers.js";
+import { ask, BLOCK, bitsOf, type LabServer, tokensOf } from "./store-lab.js";
 
 const PROMPT_BLOCKS = 12;
 /** Of 13 blocks, less the first and the last two. */
@@ -24,25 +15,10 @@ const sampling = { maxTokens: 40, ignoreEos: true };
 const PATIENT = { timeout: 15_000 };
 
 const logged = captureLog();
-const servers: LabServer[] = [];
-let folder: string;
-
-beforeEach(() => {
-  folder = makeTempFolder();
-});
-afterEach(async () => {
-  await Promise.all(servers.splice(0).map((server) => server.stop()));
-  rmSync(folder, { recursive: true });
-});
-
-async function start(changes: Partial<ServerChanges>): Promise<LabServer> {
-  const server = await startServer({ tensorParallelSize: 2, store: null, ...changes });
-  servers.push(server);
-  return server;
-}
+const { folder, start } = rankServers();
 
 /** Both ranks store in the one folder. */
-const files = () => ({ kind: "files", backends: [folder] }) as const;
+const files = () => ({ kind: "files", backends: [folder()] }) as const;
 
 const askAll = (server: LabServer) =>
   Promise.all(documents.map((document) => ask(server, document, sampling)));
@@ -83,7 +59,7 @@ describe("sparse attention on two ranks", () => {
     expect(keptBlocks).toBe(entered * (13 - NUM_CANDIDATES + 3));
     expect(reportOf(first)).toMatchObject({ refused: 0, lost: 0 });
     await first.stop();
-    const numParts = listBlockFiles(folder).length;
+    const numParts = listBlockFiles(folder()).length;
     expect(numParts).toBeGreaterThanOrEqual(2 * documents.length * PROMPT_BLOCKS);
     expect(numParts % 2).toBe(0);
 
@@ -107,9 +83,9 @@ describe("sparse attention on two ranks", () => {
     const sparse = { score: "random", stride: 2, waitMs: 10_000 } as const;
     const server = await start({ store: files(), sparse });
     await ask(server, prompt, { maxTokens: 1 });
-    await expect.poll(() => listBlockFiles(folder).length, PATIENT).toBe(2 * PROMPT_BLOCKS);
+    await expect.poll(() => listBlockFiles(folder()).length, PATIENT).toBe(2 * PROMPT_BLOCKS);
     // Parts of one rank come first, then those of the other.
-    const parts = listBlockFiles(folder)
+    const parts = listBlockFiles(folder())
       .slice(rank * PROMPT_BLOCKS)
       .slice(0, PROMPT_BLOCKS);
     let isDamaged = false;

@@ -1,15 +1,14 @@
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { readFileSync, writeFileSync } from "node:fs";
+import { beforeAll, describe, expect, it } from "vitest";
 import type { StoreKind } from "../../src/messages/index.js";
-import { makeTempFolder } from "../helpers/temp-folder.js";
 import { listBlockFiles } from "./file-damage.js";
+import { rankServers } from "./rank-servers.js";
 import {
   ask,
   BLOCK,
   bitsOf,
   type LabAnswer,
   type LabServer,
-  type ServerChanges,
   startServer,
   tokensOf,
 } from "./store-lab.js";
@@ -20,22 +19,7 @@ const WHOLE_HIT = 4 * BLOCK;
 /** Room for one document and what is generated, so that each pushes the last one out. */
 const SMALL_ARENA = { numBlocks: 6 };
 
-const servers: LabServer[] = [];
-let folder: string;
-
-beforeEach(() => {
-  folder = makeTempFolder();
-});
-afterEach(async () => {
-  await Promise.all(servers.splice(0).map((server) => server.stop()));
-  rmSync(folder, { recursive: true });
-});
-
-async function start(changes: Partial<ServerChanges>): Promise<LabServer> {
-  const server = await startServer({ tensorParallelSize: 2, store: null, ...changes });
-  servers.push(server);
-  return server;
-}
+const { folder, start } = rankServers();
 
 async function askAll(server: LabServer): Promise<LabAnswer[]> {
   const answers: LabAnswer[] = [];
@@ -69,7 +53,7 @@ describe("two ranks", () => {
   it.each<StoreKind>(["dram", "files", "pipeline"])(
     "find them in a store of kind %s, in one folder, each its own part",
     async (kind) => {
-      const backends = kind === "dram" ? [] : [folder];
+      const backends = kind === "dram" ? [] : [folder()];
       const server = await start({ cache: SMALL_ARENA, store: { kind, backends } });
       expect((await askAll(server)).map(bitsOf)).toEqual(cold);
       const warm = await askAll(server);
@@ -77,12 +61,12 @@ describe("two ranks", () => {
       expect(warm.map(bitsOf)).toEqual(cold);
       await server.stop();
       const parts = kind === "dram" ? 0 : (2 * documents.length * WHOLE_HIT) / BLOCK;
-      expect(listBlockFiles(folder)).toHaveLength(parts);
+      expect(listBlockFiles(folder())).toHaveLength(parts);
     },
   );
 
   it("find them after a restart, and blocks of another size never", async () => {
-    const store = { kind: "files", backends: [folder] } as const;
+    const store = { kind: "files", backends: [folder()] } as const;
     const first = await start({ store });
     await askAll(first);
     await first.stop();
@@ -96,12 +80,12 @@ describe("two ranks", () => {
   });
 
   it("compute together what one of them finds damaged", async () => {
-    const store = { kind: "files", backends: [folder] } as const;
+    const store = { kind: "files", backends: [folder()] } as const;
     const first = await start({ store });
     await askAll(first);
     await first.stop();
     // Parts of one rank come first, then those of the other.
-    const damaged = listBlockFiles(folder).filter((_, i) => i % 5 === 0);
+    const damaged = listBlockFiles(folder()).filter((_, i) => i % 5 === 0);
     for (const { path } of damaged) {
       const bytes = readFileSync(path);
       bytes[bytes.length - 1]! ^= 1;
