@@ -10,6 +10,10 @@ import { childrenOf, isRunning, until } from "../helpers/ucm-command.js";
 
 /** A worker without a sign of life for so long counts as hung. */
 export const WORKER_TIMEOUT_S = 5;
+/** What runs so long after the server was told to end is aborted. */
+const SHUTDOWN_TIMEOUT_S = 5;
+/** Less what a timer may be early. */
+const ABORT_MS = SHUTDOWN_TIMEOUT_S * 1000 - 10;
 const NUM_CLIENTS = 3;
 const MAX_TOKENS = 48;
 /** Of some blocks each, so that a restart has something to find in the store. */
@@ -19,8 +23,11 @@ const PROMPTS = ["Once upon a time", "The meaning of", "It was a dark"].map((sta
 
 /** How a request ended, as its client saw it. */
 export interface Outcome {
-  /** Refused with a status, ended by a finish reason, by an error event, or by a broken connection. */
-  kind: "refused" | "finished" | "failed" | "broken";
+  /**
+   * Refused with a status, ended by its length, cut off with finish reason "abort", ended by an error
+   * event, or by a broken connection.
+   */
+  kind: "refused" | "finished" | "aborted" | "failed" | "broken";
   prompt: string;
   text: string;
   /** Terminal events and [DONE] lines: one each of a stream that was not broken. */
@@ -90,7 +97,7 @@ function readEvents(body: string, outcome: Outcome): void {
     const choice = event.choices[0];
     outcome.text += choice?.text ?? "";
     if (choice?.finish_reason) {
-      outcome.kind = "finished";
+      outcome.kind = choice.finish_reason === "abort" ? "aborted" : "finished";
       outcome.numEnds += 1;
     }
   }
@@ -148,7 +155,12 @@ export class KillLab {
     };
     const args = [
       ...["--tensor-parallel-size", "2", "--cpu-cores-per-worker", "1", "--max-model-len", "512"],
-      ...["--worker-timeout", String(WORKER_TIMEOUT_S), "--shutdown-timeout", "5"],
+      ...[
+        "--worker-timeout",
+        String(WORKER_TIMEOUT_S),
+        "--shutdown-timeout",
+        String(SHUTDOWN_TIMEOUT_S),
+      ],
       ...["--kv-transfer-config", JSON.stringify(store), "--disable-uvicorn-access-log"],
     ];
     const server = await ServeProcess.begin(args, { TMPDIR: tempFolder });
@@ -199,23 +211,25 @@ export class KillLab {
 
   /**
    * Ends the load; what the clients saw since it began, each checked for truth. Only requests that
-   * began from `mayBreakFromMs` on may have lost their connection.
+   * began from `endMs` on, when the server was killed or told to end, may have lost their connection, and
+   * none is aborted before it has had the time that such a server gives.
    */
-  async unload(mayBreakFromMs = Number.POSITIVE_INFINITY): Promise<Outcome[]> {
+  async unload(endMs = Number.POSITIVE_INFINITY): Promise<Outcome[]> {
     this.#isLoaded = false;
     await Promise.all(this.#clients);
     const outcomes = this.#outcomes;
     this.#outcomes = [];
-    for (const outcome of outcomes) this.#check(outcome, mayBreakFromMs);
+    for (const outcome of outcomes) this.#check(outcome, endMs);
     return outcomes;
   }
 
-  #check(outcome: Outcome, mayBreakFromMs: number): void {
+  #check(outcome: Outcome, endMs: number): void {
     const { kind, prompt, text, numEnds, numDone, wantedTokens, completionTokens } = outcome;
-    if (kind === "broken") expect(outcome.startedMs).toBeGreaterThanOrEqual(mayBreakFromMs);
+    if (kind === "broken") expect(outcome.startedMs).toBeGreaterThanOrEqual(endMs);
     if (kind === "broken" || kind === "refused") return;
     expect({ kind, numEnds, numDone }).toEqual({ kind, numEnds: 1, numDone: 1 });
     expect(this.#expected.get(prompt)!.slice(0, text.length)).toBe(text);
+    if (kind === "aborted") expect(outcome.endedMs - endMs).toBeGreaterThan(ABORT_MS);
     if (kind === "finished") expect(completionTokens).toBe(wantedTokens);
   }
 
