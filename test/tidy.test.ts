@@ -42,8 +42,9 @@ const mayImport: Record<string, readonly string[]> = {
   metrics: [],
   errors: [],
   log: [],
+  profile: [],
 };
-const leaves = ["errors", "log", "metrics"];
+const leaves = ["errors", "log", "metrics", "profile"];
 
 const LINES_MAX = 500;
 const sources = listFiles(join(root, "src"), /\.ts$/);

@@ -114,7 +114,7 @@ async function generateAll(job: Job): Promise<number> {
     if (flags.model === null) process.stderr.write(`\n${whatNext}\n`);
     return 0;
   } finally {
-    await runtime.workers.shutdown();
+    await runtime.stop();
   }
 }
 

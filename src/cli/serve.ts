@@ -67,7 +67,7 @@ export async function runServe({ flags, nonDefault, warnings }: Invocation): Pro
         ...{ config, tokenizer, runtime, metrics, socket, stop, flags, options },
       });
     } finally {
-      await runtime.workers.shutdown();
+      await runtime.stop();
     }
   } catch (error) {
     if (stop.signal.aborted && error === stop.signal.reason) return 0;

@@ -46,6 +46,8 @@ export interface EngineConfig {
   readonly store: StoreConfig | null;
   /** Sparse attention, which needs a store that loads and dumps; null for dense. */
   readonly sparse: SparseConfig | null;
+  /** File of the profile that is made; null for none. */
+  readonly profilePath: string | null;
   readonly scheduler: {
     readonly maxNumSeqs: number;
     readonly maxNumBatchedTokens: number;

@@ -40,4 +40,6 @@ export interface EngineOptions {
   /** Seconds. */
   workerTimeout: number;
   kvTransferConfig: Record<string, unknown> | null;
+  /** File for a profile. */
+  profile?: string | null;
 }

@@ -63,6 +63,7 @@ export function resolveEngineConfig(
     },
     store,
     sparse,
+    profilePath: options.profile ?? null,
     scheduler: {
       ...limits,
       longPrefillTokenThreshold: options.longPrefillTokenThreshold,

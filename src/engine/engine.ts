@@ -5,6 +5,7 @@ import { GrammarService, grammarVocabulary } from "../grammar/index.js";
 import { BlockHasher } from "../kvcache/index.js";
 import type { SamplingParams, StepMessage, StepResultMessage } from "../messages/index.js";
 import type { EngineObserver, PromptTokensBySource, StoreSnapshot } from "../metrics/index.js";
+import { noTracer, type Profile } from "../profile/index.js";
 import type {
   LoadFailure,
   Scheduler,
@@ -37,6 +38,8 @@ export interface EngineOptions {
   grammarEntry?: URL;
   /** Told of single events, for metrics. */
   observer?: EngineObserver | null;
+  /** Told what steps spend their time on. */
+  profile?: Profile | null;
   /** What the workers tell of their stores. */
   storeReports?: StoreReports;
 }
@@ -76,6 +79,7 @@ export class Engine {
   readonly #live = new Map<LiveRequest, () => void>();
   readonly #totals = { promptTokens: 0, generatedTokens: 0 };
   readonly #steps: StepObserver;
+  readonly #profile: Profile | null;
   readonly #sleeper: Sleeper;
   readonly #meter: RequestMeter | null;
   readonly #storeReports: StoreReports;
@@ -97,7 +101,8 @@ export class Engine {
     this.#sleeper = new Sleeper(executor);
     this.#tokenizer = tokenizer;
     this.#clock = clock;
-    const { observer = null } = options;
+    const { observer = null, profile = null } = options;
+    this.#profile = profile;
     this.#steps = new StepObserver(config, observer);
     this.#meter = observer === null ? null : new RequestMeter(observer, clock);
     this.#storeReports = options.storeReports ?? new StoreReports();
@@ -332,13 +337,34 @@ export class Engine {
   }
 
   async #step(): Promise<void> {
+    const tracer = this.#profile ?? noTracer;
+    tracer.begin("engine step");
+    tracer.begin("schedule");
     const { step, started } = this.#scheduler.schedule();
     const scheduledMs = this.#clock();
     this.#noteStarts(started, scheduledMs);
     this.#steps.stepped(step);
-    const result = await this.#executor.execute(step, this.#masksOf(step));
+    tracer.end();
+    tracer.begin("send");
+    const execution = this.#executor.execute(step, this.#masksOf(step));
+    tracer.end();
+    tracer.begin("wait");
+    const result = await execution;
+    tracer.end();
     // The workers were lost as they answered: their answer is nobody's any more.
     if (this.#failure !== null) return;
+    tracer.begin("deliver");
+    this.#conclude(result, scheduledMs);
+    tracer.end();
+    tracer.end();
+    this.#profile?.endStep({
+      numTokens: step.scheduled.map(({ numTokens }) => numTokens),
+      spans: result.spans ?? [],
+    });
+  }
+
+  /** Makes what a step brought known to those whom it concerns. */
+  #conclude(result: StepResultMessage, scheduledMs: number): void {
     const events = this.#scheduler.update(result);
     if (result.sparse != null) {
       this.#sparse?.receive(result.sparse, (seqId) => this.#owners.get(seqId)?.requestId);

@@ -154,7 +154,8 @@ class Group {
         step,
         results.map((result) => result.sparse ?? null),
       );
-      return { ...results[0]!, store: news, sparse };
+      const spans = results.flatMap((result) => result.spans ?? []);
+      return { ...results[0]!, store: news, sparse, spans };
     } catch (error) {
       if (this.#isStopping || this.#loss !== null) throw this.#loss ?? toLoss(error);
       // A rank fails when another has ended: that one is to blame.

@@ -62,6 +62,7 @@ function workerConfig(config: EngineConfig, rank: number, worldSize: number): Wo
     seed: model.seed,
     store: config.store,
     sparse: config.sparse,
+    profile: config.profilePath !== null,
   };
 }
 

@@ -1,4 +1,5 @@
 import type { SerializedError } from "../errors/index.js";
+import type { Spans } from "../profile/index.js";
 import type { SamplingParams } from "./sampling-params.js";
 import type { SparseConfig, SparseNews, SparseWork } from "./sparse-messages.js";
 import type { StoreConfig, StoreNews, StoreReport, StoreWork } from "./store-messages.js";
@@ -50,6 +51,8 @@ export interface WorkerConfig {
   store: StoreConfig | null;
   /** Sparse attention; null for none. */
   sparse: SparseConfig | null;
+  /** Whether results say what the time went for. */
+  profile: boolean;
 }
 
 export interface LoadMessage {
@@ -166,6 +169,8 @@ export interface StepResultMessage {
   store?: StoreNews | null;
   /** Left out, or null, without news of sparse attention. */
   sparse?: SparseNews | null;
+  /** What each rank that the result is of did since the one before; only for a profile. */
+  spans?: readonly Spans[];
 }
 
 export interface ProgressMessage {

@@ -10,10 +10,12 @@ import {
   PROTOCOL_VERSION,
   SHARED_DESCRIPTOR,
   type StepMessage,
+  type StepResultMessage,
   type TokenMask,
   type ToWorker,
 } from "../messages/index.js";
 import { type Communicator, loadNative } from "../native/index.js";
+import { noTracer, SpanRecorder, type Tracer } from "../profile/index.js";
 import { loadModel } from "./load-model.js";
 import { createModelRunner, type ModelRunner } from "./model-runner.js";
 import { createSparseRunner } from "./open-sparse.js";
@@ -21,7 +23,14 @@ import { type OpenedStore, openStore } from "./open-store.js";
 import { createSampler } from "./sampler.js";
 import type { SparseRunner } from "./sparse-runner.js";
 import { startReports } from "./store-report.js";
-import { StoreRunner } from "./store-runner.js";
+import { type BeforeLayer, StoreRunner } from "./store-runner.js";
+import {
+  traceBeforeLayer,
+  traceCommunicator,
+  traceModel,
+  tracePartners,
+  traceSampler,
+} from "./traced.js";
 
 /**
  * Entry of a worker process. It speaks src/messages over an inherited socket: `load` first, answered by
@@ -35,6 +44,9 @@ let runner: ModelRunner | null = null;
 let store: StoreRunner | null = null;
 let stopReports: () => void = () => undefined;
 let sparse: SparseRunner | null = null;
+/** Of a profile; null for none. */
+let recorder: SpanRecorder | null = null;
+let tracer: Tracer = noTracer;
 /** A step is in flight; it may be when the worker is told to end, and then nobody reads its result. */
 let isStepping = false;
 let isEnding = false;
@@ -70,7 +82,9 @@ async function load({ version, config }: LoadMessage): Promise<void> {
   setInterval(() => comm?.noteIdle(), IDLE_SIGN_MS).unref();
   native.keepFreedMemory(false);
   process.chdir(config.modelPath);
-  const model = await loadModel(config, native, comm, (done, total) => {
+  if (config.profile) tracer = recorder = new SpanRecorder();
+  const exchange = recorder === null ? comm : traceCommunicator(comm, recorder);
+  const model = await loadModel(config, native, exchange, (done, total) => {
     send({ type: "progress", phase: "Loading weights", done, total });
   });
   native.keepFreedMemory(true);
@@ -81,7 +95,15 @@ async function load({ version, config }: LoadMessage): Promise<void> {
     store = new StoreRunner(opened);
     sparse = createSparseRunner(config, model, native, { blocks: opened, runner: store });
   }
-  runner = createModelRunner(model, sampler, config.blockSize, { comm, sparse });
+  runner =
+    recorder === null
+      ? createModelRunner(model, sampler, config.blockSize, { comm, sparse })
+      : createModelRunner(
+          traceModel(model, recorder),
+          traceSampler(sampler, recorder),
+          config.blockSize,
+          tracePartners({ comm, sparse }, recorder),
+        );
   send({
     type: "ready",
     version: PROTOCOL_VERSION,
@@ -105,17 +127,35 @@ function nextMasks(): Promise<TokenMask[]> {
 async function step(message: StepMessage): Promise<void> {
   if (runner === null)
     throw new UcmError("UCM_ERR_INTERNAL", "A step came before the model was loaded.");
-  const { step: compute } = runner;
   const masks = message.awaitsMasks ? nextMasks() : null;
   isStepping = true;
+  tracer.begin("step");
   runner.begin(message);
-  const result =
-    store === null
-      ? compute(message, masks)
-      : store.run(message, (part, beforeLayer) => compute(part, masks, beforeLayer));
-  send(await result);
+  const result = await (store === null
+    ? compute(runner, message, masks)
+    : store.run(message, (part, beforeLayer) => compute(runner!, part, masks, beforeLayer)));
+  tracer.end();
+  const spans = recorder === null ? {} : { spans: [recorder.take()] };
+  tracer.begin("reply");
+  send({ ...result, ...spans });
+  tracer.end();
+  tracer.begin("dump");
   store?.dump();
+  tracer.end();
   isStepping = false;
+}
+
+async function compute(
+  { step: run }: ModelRunner,
+  message: StepMessage,
+  masks: Promise<TokenMask[]> | null,
+  beforeLayer: BeforeLayer | null = null,
+): Promise<StepResultMessage> {
+  tracer.begin("compute");
+  const before = recorder === null ? beforeLayer : traceBeforeLayer(beforeLayer, recorder);
+  const result = await run(message, masks, before);
+  tracer.end();
+  return result;
 }
 
 /** Blocks that wait to be written are, as far as a few seconds go. */
@@ -156,7 +196,10 @@ function endWithParent(): void {
 
 endWithParent();
 socket.on("data", (chunk) => {
-  for (const message of reader.push(chunk)) void handle(message as ToWorker);
+  tracer.begin("receive");
+  const messages = reader.push(chunk);
+  tracer.end();
+  for (const message of messages) void handle(message as ToWorker);
 });
 socket.on("close", () => void end());
 socket.on("error", () => undefined);

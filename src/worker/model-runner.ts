@@ -7,7 +7,7 @@ import type {
   StepResultMessage,
   TokenMask,
 } from "../messages/index.js";
-import type { Communicator } from "../native/index.js";
+import type { Communicator, KvArena } from "../native/index.js";
 import { type Batch, type BatchEntry, layOutBatch } from "./batch.js";
 import type { LoadedModel } from "./load-model.js";
 import { createRowScorer } from "./row-scorer.js";
@@ -33,6 +33,11 @@ export interface ModelRunner {
   ): Promise<StepResultMessage>;
 }
 
+/** The part of a loaded model that steps run on. */
+export type StepModel = Omit<LoadedModel, "arena" | "weightBytes" | "dispose"> & {
+  arena: Pick<KvArena, "beginStep" | "forward">;
+};
+
 /** What a step is computed with beside the model. */
 export interface StepPartners {
   /**
@@ -40,7 +45,7 @@ export interface StepPartners {
    * name no tokens. Null for one rank that nobody watches.
    */
   comm?: Communicator | null;
-  sparse?: SparseRunner | null;
+  sparse?: Pick<SparseRunner, "begin" | "settle" | "describe" | "finishStep" | "takeNews"> | null;
 }
 
 const noneLost: ReadonlySet<number> = new Set();
@@ -52,7 +57,7 @@ const NO_TOKEN = -1;
 const failedElsewhere = new UcmError("UCM_ERR_INTERNAL", "Rank 0 could not choose a token.");
 
 export function createModelRunner(
-  model: LoadedModel,
+  model: StepModel,
   sampler: Sampler,
   blockSize: number,
   { comm = null, sparse = null }: StepPartners = {},
@@ -137,7 +142,7 @@ export function createModelRunner(
 }
 
 /** Runs all layers over a batch; the result, fp32 [rows, hiddenSize], is good until the next call. */
-function createForward(model: LoadedModel, { comm, sparse }: StepPartners) {
+function createForward(model: StepModel, { comm, sparse }: StepPartners) {
   const { hiddenSize } = model.config;
   let hiddenAll = new Float32Array(0);
   return async (
@@ -184,7 +189,7 @@ function timed(attend: AttendFunction): AttendFunction & { micros(): number } {
 
 /** The native attention of `model` as the dense part calls it. */
 function attendWith(
-  { arena, local, headNorms }: LoadedModel,
+  { arena, local, headNorms }: StepModel,
   comm: Communicator | null,
 ): AttendFunction {
   const queryWidth = local.numQueryHeads * local.headDim;

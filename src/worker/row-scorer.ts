@@ -1,4 +1,4 @@
-import type { LoadedModel } from "./load-model.js";
+import type { StepModel } from "./model-runner.js";
 
 /** Rows that go through the head at once: bounds the logits buffer at 152k vocabularies. */
 const HEAD_ROWS = 32;
@@ -13,7 +13,7 @@ export type RowScorer = (
   visit: (index: number, logits: Float32Array) => void,
 ) => Promise<void>;
 
-export function createRowScorer({ config, dense, hasLogits }: LoadedModel): RowScorer {
+export function createRowScorer({ config, dense, hasLogits }: StepModel): RowScorer {
   const { hiddenSize, vocabSize } = config;
   const headRows = new Float32Array(HEAD_ROWS * hiddenSize);
   const logits = new Float32Array(hasLogits ? HEAD_ROWS * vocabSize : 0);

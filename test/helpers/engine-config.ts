@@ -50,6 +50,7 @@ export function testEngineConfig(model: Partial<EngineConfig["model"]>): EngineC
     },
     store: null,
     sparse: null,
+    profilePath: null,
     scheduler: {
       maxNumSeqs: 8,
       maxNumBatchedTokens: 512,

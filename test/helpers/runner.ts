@@ -47,6 +47,7 @@ export async function loadRunner(
     seed: 0,
     store: null,
     sparse: null,
+    profile: false,
     ...overrides,
   };
   const native = loadNative();

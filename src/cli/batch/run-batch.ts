@@ -60,7 +60,11 @@ export async function runBatch({ flags, warnings }: Invocation<"run-batch">): Pr
       maxNumQueuedReqs: Number.MAX_SAFE_INTEGER,
     });
     const tokenizer = await openTokenizer(config);
-    const { engine, workers } = await startEngine(config, tokenizer, {
+    const {
+      engine,
+      workers,
+      stop: stopEngine,
+    } = await startEngine(config, tokenizer, {
       signal: stop.signal,
       showProgress: flags.useTqdmOnLoad,
     });
@@ -79,7 +83,7 @@ export async function runBatch({ flags, warnings }: Invocation<"run-batch">): Pr
       if (stop.signal.aborted) return 130;
     } finally {
       stopStats();
-      await workers.shutdown();
+      await stopEngine();
     }
     await output.finish(stop.signal);
     return 0;

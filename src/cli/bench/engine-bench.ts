@@ -50,7 +50,7 @@ export async function withEngine(
     try {
       await measure({ config, runtime, signal: stop.signal });
     } finally {
-      await runtime.workers.shutdown();
+      await runtime.stop();
     }
     return stop.signal.aborted ? 130 : 0;
   } catch (error) {

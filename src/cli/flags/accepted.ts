@@ -54,11 +54,13 @@ export const acceptedFlags: FlagTable = {
       "compilation-config": "json",
       "optimization-level": ["int", 2, 0, 1, 3],
       "performance-mode": ["string", "balanced"],
-      "profiler-config": "json",
       "additional-config": "json",
     },
     { "compilation-config": { short: ["-cc"] }, "optimization-level": { short: ["-O"] } },
   ),
+  ...idleFlags("VllmConfig", "accepted", "--profile FILE makes a profile", {
+    "profiler-config": "json",
+  }),
   ...idleFlags(
     "AttentionConfig",
     "accepted",

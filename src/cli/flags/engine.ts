@@ -5,6 +5,7 @@ const cache = flagsOf("CacheConfig");
 const scheduler = flagsOf("SchedulerConfig");
 const parallel = flagsOf("ParallelConfig");
 const kv = flagsOf("VllmConfig");
+const observability = flagsOf("ObservabilityConfig");
 
 /** GiB, as VLLM_CPU_KVCACHE_SPACE gives them, in bytes; 0 and nonsense leave the default. */
 function gibToBytes(text: string): string | null {
@@ -95,5 +96,10 @@ export const engineFlags = {
   "kv-transfer-config": kv.json(
     null,
     "JSON of the KV connector: external KV cache store and sparse attention.",
+  ),
+  profile: observability.string(
+    null,
+    "Write what each step of engine and workers spends its time on to this file (ucm-profile.json without a name), for ui.perfetto.dev or chrome://tracing, and a summary at the end.",
+    { bare: "ucm-profile.json" },
   ),
 } as const;

@@ -43,6 +43,7 @@ export function makeConfig(
     },
     store: null,
     sparse: null,
+    profilePath: null,
     scheduler: {
       maxNumSeqs: 8,
       maxNumBatchedTokens: 16,

@@ -38,6 +38,7 @@ const config: EngineConfig = {
   },
   store: null,
   sparse: null,
+  profilePath: null,
   scheduler: {
     maxNumSeqs: 64,
     maxNumBatchedTokens: 2048,
