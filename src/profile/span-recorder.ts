@@ -1,7 +1,10 @@
 import { indexOfSpan, SPAN_VALUES, type SpanName, type Spans, type Tracer } from "./spans.js";
 
-/** From performance.now(), whose zero is the process's own, to the system's monotonic clock. */
-const originUs = Number(process.hrtime.bigint()) / 1e3 - performance.now() * 1e3;
+/** Microseconds of the system's monotonic clock; performance.now() starts anew in each process. */
+function nowUs(): number {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1e6 + nanoseconds / 1e3;
+}
 
 /** Keeps the spans of one thread of work until they are taken. */
 export class SpanRecorder implements Tracer {
@@ -17,12 +20,12 @@ export class SpanRecorder implements Tracer {
     this.#open.push(at);
     this.#values[at] = indexOfSpan(name);
     this.#values[at + 1] = detail;
-    this.#values[at + 2] = originUs + performance.now() * 1e3;
+    this.#values[at + 2] = nowUs();
   }
 
   end(): void {
     const at = this.#open.pop();
-    if (at !== undefined) this.#values[at + 3] = originUs + performance.now() * 1e3;
+    if (at !== undefined) this.#values[at + 3] = nowUs();
   }
 
   /** All spans that have ended since the last time; what has not ended is forgotten. */
