@@ -40,7 +40,7 @@ function decodeColumn(stderr: string): Map<string, number> {
 
 describe("ucm offline --profile", () => {
   it.each([1, 2])("writes spans of engine and %i ranks that a browser can open", async (ranks) => {
-    const path = join(makeTempFolder("profile"), "trace.json");
+    const path = join(makeTempFolder(), "trace.json");
     const { exitCode, stderr } = await runUcm(
       ["offline", ...prompt, "--profile", path, "-tp", String(ranks)],
       { UCM_CPU_CORES_PER_WORKER: "1" },
@@ -76,7 +76,7 @@ describe("ucm offline --profile", () => {
   });
 
   it("refuses a file that cannot be written before the model is loaded", async () => {
-    const folder = join(makeTempFolder("profile"), "folder");
+    const folder = join(makeTempFolder(), "folder");
     mkdirSync(folder);
     const { exitCode, stderr } = await runUcm(["offline", ...prompt, "--profile", folder]);
     expect(stderr).toContain(`Cannot write the profile ${folder}: EISDIR`);
