@@ -4,7 +4,6 @@ import { toUcmError, UcmError } from "../errors/index.js";
 import { GrammarService, grammarVocabulary } from "../grammar/index.js";
 import { BlockHasher } from "../kvcache/index.js";
 import type { SamplingParams, StepMessage, StepResultMessage } from "../messages/index.js";
-import type { EngineObserver, PromptTokensBySource, StoreSnapshot } from "../metrics/index.js";
 import { noTracer, type Profile } from "../profile/index.js";
 import type {
   LoadFailure,
@@ -16,46 +15,17 @@ import type {
 import type { Tokenizer } from "../tokenizer/types.js";
 import { carryOn, kindOfCount } from "./carried-counts.js";
 import { createScheduler } from "./create-scheduler.js";
+import type { EngineOptions, EngineStats } from "./engine-options.js";
 import { LiveRequest } from "./live-request.js";
 import { Pause, type PauseMode } from "./pause.js";
 import { RequestMeter } from "./request-meter.js";
 import { keepsRequests, Sleeper } from "./sleeper.js";
-import { type SparseReport, SparseTotals } from "./sparse-report.js";
+import { SparseTotals } from "./sparse-report.js";
 import { StepObserver } from "./step-observer.js";
 import { loadFailureError, logLoadFailure, logPrefix } from "./store-lines.js";
 import { StoreReports } from "./store-reports.js";
 import type { Executor, GenerateOutput, GenerateRequest, RecoveringExecutor } from "./types.js";
 import { checkGenerateRequest } from "./validation.js";
-
-export interface EngineOptions {
-  config: EngineConfig;
-  executor: Executor;
-  /** Null under --skip-tokenizer-init: token ids only. */
-  tokenizer: Tokenizer | null;
-  /** Milliseconds, monotonic. */
-  clock?: () => number;
-  /** The grammar threads' program; tests give that of the build. */
-  grammarEntry?: URL;
-  /** Told of single events, for metrics. */
-  observer?: EngineObserver | null;
-  /** Told what steps spend their time on. */
-  profile?: Profile | null;
-  /** What the workers tell of their stores. */
-  storeReports?: StoreReports;
-}
-
-export interface EngineStats extends Omit<SchedulerStats, "sparse"> {
-  /** Since the start, as are the next ones: prompt tokens of the requests that were scheduled. */
-  promptTokens: number;
-  promptTokensBySource: PromptTokensBySource;
-  generatedTokens: number;
-  /** What the workers' stores last told; none without a store. */
-  stores: readonly StoreSnapshot[];
-  /** Null when attention is dense. */
-  sparse: SparseReport | null;
-  /** Since sleep() and until wakeUp(): there are no workers. */
-  isAsleep: boolean;
-}
 
 /**
  * Owns the requests: gives their sequences to the scheduler, runs its steps on the executor one at a

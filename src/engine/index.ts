@@ -1,4 +1,5 @@
-export { Engine, type EngineOptions, type EngineStats } from "./engine.js";
+export { Engine } from "./engine.js";
+export type { EngineOptions, EngineStats } from "./engine-options.js";
 export { type PauseMode, pauseModes } from "./pause.js";
 export { buildSamplingParams, type SamplingFields } from "./sampling.js";
 export type { SamplingContext } from "./sampling-checks.js";
