@@ -221,7 +221,7 @@ void Batch::MeasureSparse(double ratio, double dense_ms) {
     const auto value = [&](esa::Counter counter) {
         return static_cast<double>(sparse->counters().Get(counter));
     };
-    constexpr int64_t kSteps = 4 * kStride;
+    constexpr int64_t kSteps = 20 * kStride;
     const double before[] = {value(esa::Counter::kSelectMicros), value(esa::Counter::kLoadMicros),
                              value(esa::Counter::kSwitchMicros), value(esa::Counter::kWaitMicros),
                              value(esa::Counter::kLoadedPieces), value(esa::Counter::kKeptPieces)};

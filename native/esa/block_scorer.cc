@@ -1,6 +1,7 @@
 #include "esa/block_scorer.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
@@ -18,6 +19,13 @@ uint64_t Mix(uint64_t x) {
 
 int64_t RoundUp(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
+}
+
+/** Unsigned numbers that fall as floats, which are no NaN, rise. */
+uint32_t FallingOrder(float x) {
+    // The sum makes one zero of both.
+    const auto bits = std::bit_cast<uint32_t>(x + 0.0f);
+    return bits >> 31 != 0 ? bits : ~bits & 0x7fffffffu;
 }
 
 }  // namespace
@@ -50,20 +58,19 @@ void BlockScorer::TakeBest(const SparseBudget& budget, Scratch& scratch,
                            std::vector<int32_t>* chosen) {
     const auto candidates = static_cast<std::size_t>(budget.candidates);
     const auto top_k = static_cast<std::size_t>(budget.top_k);
-    std::vector<int32_t>& order = scratch.order;
+    std::vector<uint64_t>& order = scratch.order;
     order.resize(candidates);
     std::iota(order.begin(), order.end(), 0);
     if (budget.IsChoice()) {
-        const std::vector<float>& votes = scratch.votes;
-        const auto better = [&](int32_t a, int32_t b) {
-            const float x = votes[static_cast<std::size_t>(a)];
-            const float y = votes[static_cast<std::size_t>(b)];
-            return x != y ? x > y : a < b;
-        };
+        for (std::size_t i = 0; i < candidates; ++i) {
+            order[i] |= uint64_t{FallingOrder(scratch.votes[i])} << 32;
+        }
         std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top_k),
-                         order.end(), better);
+                         order.end());
     }
-    chosen->assign(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top_k));
+    chosen->resize(top_k);
+    std::transform(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top_k),
+                   chosen->begin(), [](uint64_t key) { return static_cast<int32_t>(key); });
     std::sort(chosen->begin(), chosen->end());
 }
 
@@ -177,21 +184,23 @@ void BlockScorer::VoteOfHead(const Rows& rows, int64_t layer, int64_t kv_head,
         float max = 0.0f;
         float sum = 0.0f;
         kernels_.softmax(weights, count, &max, &sum);
-        const auto mass_of = [&](int64_t block) {
-            const float* first = weights + block * rows.per_block;
-            return std::accumulate(first, first + rows.per_block, 0.0f);
-        };
+        if (rows.per_block > 1) {
+            for (std::size_t block = 0; block < votes.size(); ++block) {
+                const float* first = weights + static_cast<int64_t>(block) * rows.per_block;
+                weights[block] = std::accumulate(first, first + rows.per_block, 0.0f);
+            }
+        }
         if (rows.are_keys) {
             // What the row attended besides candidates has its share too.
             const auto head = static_cast<std::size_t>(
                 layer * shape_.num_query_heads + kv_head * group + g);
             float others = seen.sums[head] * std::exp(seen.maxima[head] - max);
-            for (const int32_t candidate : kept) others -= mass_of(candidate);
+            for (const int32_t candidate : kept) others -= weights[candidate];
             sum += std::max(others, 0.0f);
         }
         const float share = 1.0f / sum;
         for (std::size_t block = 0; block < votes.size(); ++block) {
-            const float vote = mass_of(static_cast<int64_t>(block)) * share;
+            const float vote = weights[block] * share;
             votes[block] = takes_max ? std::max(votes[block], vote) : votes[block] + vote;
         }
     }

@@ -33,7 +33,8 @@ class BlockScorer {
         AlignedBuffer<float> panel;
         std::vector<float> head_votes;
         std::vector<float> votes;
-        std::vector<int32_t> order;
+        /** Votes and numbers of the candidates, in one word each. */
+        std::vector<uint64_t> order;
     };
 
     BlockScorer(const ArenaShape& shape, const SparseOptions& options, const cpu::Kernels& kernels)

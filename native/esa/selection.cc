@@ -14,24 +14,36 @@ Selection::Selection(std::shared_ptr<Workshop> workshop, std::shared_ptr<const P
       seen_(std::move(seen)),
       slots_(std::move(slots)),
       number_(number),
-      staging_(std::move(staging)) {}
+      staging_(std::move(staging)),
+      next_layer_(workshop_->options.dense_layers),
+      unranked_layers_(workshop_->shape.num_layers - workshop_->options.dense_layers),
+      moves_of_layers_(static_cast<std::size_t>(unranked_layers_.load())) {}
 
-void Selection::Run(BlockScorer::Scratch& scratch) {
+void Selection::Rank(BlockScorer::Scratch& scratch) {
+    const int64_t layers = workshop_->shape.num_layers;
+    const int64_t first_layer = workshop_->options.dense_layers;
     const auto start = Clock::now();
-    Choose(scratch);
+    bool is_last = false;
+    std::vector<int32_t> chosen;
+    for (int64_t layer; (layer = next_layer_.fetch_add(1, std::memory_order_relaxed)) < layers;) {
+        if (!prompt_->left()) {
+            workshop_->scorer.Choose(*prompt_, layer, seen_, slots_.At(layer), number_, scratch,
+                                     &chosen);
+            slots_.Plan(layer, chosen,
+                        &moves_of_layers_[static_cast<std::size_t>(layer - first_layer)]);
+        }
+        is_last = unranked_layers_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+    }
     workshop_->counters.Add(Counter::kSelectMicros, MicrosSince(start));
+    if (!is_last) return;
     if (prompt_->left()) return End(State::kFailed);
+    JoinMoves();
     Load();
 }
 
-void Selection::Choose(BlockScorer::Scratch& scratch) {
-    const int64_t layers = workshop_->shape.num_layers;
-    const int64_t first_layer = workshop_->options.dense_layers;
-    std::vector<int32_t> chosen;
-    for (int64_t layer = first_layer; layer < layers && !prompt_->left(); ++layer) {
-        workshop_->scorer.Choose(*prompt_, layer, seen_, slots_.At(layer), number_, scratch,
-                                 &chosen);
-        slots_.Plan(layer, chosen, &moves_);
+void Selection::JoinMoves() {
+    for (const std::vector<Move>& moves : moves_of_layers_) {
+        moves_.insert(moves_.end(), moves.begin(), moves.end());
     }
     // Layers of one block are read together.
     std::sort(moves_.begin(), moves_.end(), [](const Move& a, const Move& b) {
@@ -39,8 +51,9 @@ void Selection::Choose(BlockScorer::Scratch& scratch) {
     });
     const auto loaded = static_cast<int64_t>(moves_.size());
     workshop_->counters.Add(Counter::kLoadedPieces, loaded);
-    workshop_->counters.Add(Counter::kKeptPieces,
-                            (layers - first_layer) * slots_.slots() - loaded);
+    workshop_->counters.Add(
+        Counter::kKeptPieces,
+        static_cast<int64_t>(moves_of_layers_.size()) * slots_.slots() - loaded);
 }
 
 void Selection::Load() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -47,8 +48,13 @@ class Selection final : public Job, public std::enable_shared_from_this<Selectio
               Observation seen, SlotMap slots, uint64_t number,
               std::unique_ptr<AlignedBuffer<uint8_t>> staging);
 
-    void Run(BlockScorer::Scratch& scratch) override;
+    void Run(BlockScorer::Scratch& scratch) override { Rank(scratch); }
 
+    /**
+     * Ranks layers that nobody has begun, until there are none; whoever ranks the last one starts the
+     * loads. Any number of threads may do this at once: what is chosen does not depend on who ranks.
+     */
+    void Rank(BlockScorer::Scratch& scratch);
     /** The state by `deadline` at the latest. */
     State Wait(Clock::time_point deadline);
 
@@ -61,7 +67,8 @@ class Selection final : public Job, public std::enable_shared_from_this<Selectio
     std::unique_ptr<AlignedBuffer<uint8_t>> TakeStaging() { return std::move(staging_); }
 
   private:
-    void Choose(BlockScorer::Scratch& scratch);
+    /** Lists the moves of all layers. */
+    void JoinMoves();
     void Load();
     void End(State state);
 
@@ -71,6 +78,10 @@ class Selection final : public Job, public std::enable_shared_from_this<Selectio
     const SlotMap slots_;
     const uint64_t number_;
     std::unique_ptr<AlignedBuffer<uint8_t>> staging_;
+    std::atomic<int64_t> next_layer_;
+    std::atomic<int64_t> unranked_layers_;
+    /** [layers that choose] */
+    std::vector<std::vector<Move>> moves_of_layers_;
     std::vector<Move> moves_;
     std::mutex mutex_;
     std::condition_variable ended_;

@@ -194,7 +194,7 @@ std::vector<int32_t> SparseAttention::Settle(std::span<const int32_t> ids) {
     const auto deadline = start + workshop_->options.wait;
     std::vector<int32_t> lost;
     std::vector<Sequence*> ready;
-    bool waited = false;
+    bool waited = HelpSelections(ids);
     for (const int32_t id : ids) {
         Sequence* sequence = Find(id);
         const bool goes_on =
@@ -219,6 +219,26 @@ bool SparseAttention::IsDue(const Sequence& sequence) const {
     // One step runs while a selection is made, unless there is a selection for every step.
     const int64_t steps = workshop_->options.stride == 1 ? 0 : 1;
     return sequence.pending != nullptr && sequence.pending_steps >= steps;
+}
+
+bool SparseAttention::HelpSelections(std::span<const int32_t> ids) {
+    std::vector<Selection*> running;
+    for (const int32_t id : ids) {
+        const Sequence* sequence = Find(id);
+        if (sequence == nullptr || !IsDue(*sequence)) continue;
+        Selection* selection = sequence->pending.get();
+        if (selection->Wait(Clock::time_point::min()) == Selection::State::kRunning) {
+            running.push_back(selection);
+        }
+    }
+    if (running.empty()) return false;
+    scratch_.resize(static_cast<std::size_t>(pool_->threads()));
+    pool_->Run(pool_->threads(), [&](int64_t, int thread) {
+        for (Selection* selection : running) {
+            selection->Rank(scratch_[static_cast<std::size_t>(thread)]);
+        }
+    });
+    return true;
 }
 
 bool SparseAttention::AwaitSelection(Sequence& sequence, Clock::time_point deadline,

@@ -88,6 +88,11 @@ class SparseAttention {
     uint8_t* SlotPiece(const Sequence& sequence, const Move& move) const;
     void CopyPieces(std::span<const Copy> copies);
     bool IsDue(const Sequence& sequence) const;
+    /**
+     * Ranks what due selections have not ranked yet: the thread that they run on has one core, and this
+     * one would only wait for it. False when there is none to wait for.
+     */
+    bool HelpSelections(std::span<const int32_t> ids);
     /** Waits until the due selection is there; false when the sequence is lost. */
     bool AwaitSelection(Sequence& sequence, Clock::time_point deadline, bool* waited);
     /** Puts selections that are there into the slots. */

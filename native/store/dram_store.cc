@@ -12,6 +12,9 @@ using std::chrono::milliseconds;
 /** Copies do not hang. */
 constexpr std::chrono::hours kNever{24};
 
+/** Pieces copied by one task: a thread that wakes takes as long as some copies. */
+constexpr std::size_t kPiecesPerTask = 32;
+
 /** More threads than this do not copy faster. */
 constexpr int kMaxThreads = 4;
 
@@ -78,12 +81,12 @@ class DramStore::CopyTask final : public IoTask {
     bool finished_ = false;
 };
 
-/** Copies some layers of one block out. */
+/** Copies some layers of some blocks out. */
 class DramStore::CopyPiecesTask final : public IoTask {
   public:
-    CopyPiecesTask(DramStore& store, std::shared_ptr<PieceBatch> batch, std::size_t begin,
-                   std::size_t end, std::shared_ptr<BlockBuffer> block)
-        : store_(store), batch_(std::move(batch)), next_(begin), end_(end), block_(std::move(block)) {}
+    CopyPiecesTask(DramStore& store, std::shared_ptr<PieceBatch> batch,
+                   std::vector<PieceRun> runs)
+        : store_(store), batch_(std::move(batch)), runs_(std::move(runs)) {}
 
     IoOrder Order() const override { return {IoOrder::kRead, 0, 0}; }
 
@@ -98,12 +101,14 @@ class DramStore::CopyPiecesTask final : public IoTask {
     }
 
     void Expire() override {
-        std::size_t next = end_;
+        std::vector<PieceRun> rest;
         {
             const std::lock_guard lock(mutex_);
-            std::swap(next, next_);
+            rest.swap(runs_);
         }
-        batch_->Finish(next, end_, BlockStatus::kUnavailable);
+        for (const PieceRun& run : rest) {
+            batch_->Finish(run.begin, run.end, BlockStatus::kUnavailable);
+        }
     }
 
   private:
@@ -112,16 +117,18 @@ class DramStore::CopyPiecesTask final : public IoTask {
         BlockStatus status = BlockStatus::kOk;
         {
             const std::lock_guard lock(mutex_);
-            if (next_ == end_) return false;
-            index = next_++;
+            if (runs_.empty()) return false;
+            PieceRun& run = runs_.back();
+            index = run.begin++;
             const PieceTarget& target = batch_->target(index);
-            if (block_->CopyLayerTo(target.layer, target.data)) {
+            if (run.block->CopyLayerTo(target.layer, target.data)) {
                 store_.counters_.Add(Counter::kLoadedPieces);
                 store_.counters_.Add(Counter::kLoadedBytes, store_.shape().layer_bytes());
             } else {
-                store_.RemoveDamaged(target.key, block_.get());
+                store_.RemoveDamaged(target.key, run.block.get());
                 status = BlockStatus::kCorrupt;
             }
+            if (run.begin == run.end) runs_.pop_back();
         }
         batch_->Finish(index, index + 1, status);
         return true;
@@ -131,10 +138,8 @@ class DramStore::CopyPiecesTask final : public IoTask {
     const std::shared_ptr<PieceBatch> batch_;
     /** Held while the batch's memory is written. */
     std::mutex mutex_;
-    /** Pieces before it are reported, or about to be. */
-    std::size_t next_;
-    const std::size_t end_;
-    const std::shared_ptr<BlockBuffer> block_;
+    /** What is left of them; none is empty. */
+    std::vector<PieceRun> runs_;
 };
 
 Status DramStore::Open(const DramStoreOptions& options, std::shared_ptr<DramStore>* store) {
@@ -200,19 +205,31 @@ void DramStore::LoadOne(const std::shared_ptr<LoadBatch>& batch, std::size_t ind
 
 void DramStore::LoadPieces(std::vector<PieceTarget> pieces, BlocksDone done) {
     const auto batch = std::make_shared<PieceBatch>(std::move(pieces), std::move(done));
+    std::vector<PieceRun> runs;
     batch->ForBlocks([&](std::size_t begin, std::size_t end) {
-        LoadRun(batch, begin, end, Find(batch->target(begin).key));
-    });
-}
-
-void DramStore::LoadRun(const std::shared_ptr<PieceBatch>& batch, std::size_t begin,
-                        std::size_t end, std::shared_ptr<BlockBuffer> block) {
-    if (block == nullptr) {
+        if (std::shared_ptr<BlockBuffer> block = Find(batch->target(begin).key)) {
+            runs.push_back({begin, end, std::move(block)});
+            return;
+        }
         counters_.Add(Counter::kLoadMisses);
         batch->Finish(begin, end, BlockStatus::kMissing);
-        return;
+    });
+    LoadRuns(batch, std::move(runs));
+}
+
+void DramStore::LoadRuns(const std::shared_ptr<PieceBatch>& batch, std::vector<PieceRun> runs) {
+    std::vector<PieceRun> task;
+    std::size_t pieces = 0;
+    const auto submit = [&] {
+        threads_.Submit(std::make_shared<CopyPiecesTask>(*this, batch, std::exchange(task, {})));
+        pieces = 0;
+    };
+    for (PieceRun& run : runs) {
+        pieces += run.end - run.begin;
+        task.push_back(std::move(run));
+        if (pieces >= kPiecesPerTask) submit();
     }
-    threads_.Submit(std::make_shared<CopyPiecesTask>(*this, batch, begin, end, std::move(block)));
+    if (!task.empty()) submit();
 }
 
 /** A free buffer, if need be that of the least recently used block that nobody else holds. Locked. */

@@ -42,6 +42,13 @@ class DramStore final : public KvStore {
     std::vector<TierStats> Stats() const override;
     void Close(std::chrono::milliseconds patience) override;
 
+    /** Pieces [begin, end) of a batch, which lie in one block. */
+    struct PieceRun {
+        std::size_t begin;
+        std::size_t end;
+        std::shared_ptr<BlockBuffer> block;
+    };
+
     /** The block, which becomes the most recently used one; null when it is not here. */
     std::shared_ptr<BlockBuffer> Find(const BlockKey& key);
     /** Copies a block in; null when there is no room for it. What was there already stays. */
@@ -49,9 +56,8 @@ class DramStore final : public KvStore {
     /** Loads one block of a batch out of its buffer. */
     void LoadOne(const std::shared_ptr<LoadBatch>& batch, std::size_t index,
                  std::shared_ptr<BlockBuffer> block);
-    /** Loads pieces [begin, end) of a batch, all of one block, out of its buffer. */
-    void LoadRun(const std::shared_ptr<PieceBatch>& batch, std::size_t begin, std::size_t end,
-                 std::shared_ptr<BlockBuffer> block);
+    /** Loads pieces of a batch out of their blocks' buffers. */
+    void LoadRuns(const std::shared_ptr<PieceBatch>& batch, std::vector<PieceRun> runs);
     /** Pins whether or not the block is here. */
     void AddPin(const BlockKey& key);
     bool Remove(const BlockKey& key);

@@ -147,13 +147,15 @@ void PipelineStore::Load(std::shared_ptr<LoadBatch> batch) {
 
 void PipelineStore::LoadPieces(std::vector<PieceTarget> pieces, BlocksDone done) {
     const auto batch = std::make_shared<PieceBatch>(std::move(pieces), std::move(done));
+    std::vector<DramStore::PieceRun> in_memory;
     batch->ForBlocks([&](std::size_t begin, std::size_t end) {
         if (std::shared_ptr<BlockBuffer> block = memory_->Find(batch->target(begin).key)) {
-            memory_->LoadRun(batch, begin, end, std::move(block));
+            in_memory.push_back({begin, end, std::move(block)});
         } else {
             files_->LoadRun(batch, begin, end);
         }
     });
+    memory_->LoadRuns(batch, std::move(in_memory));
 }
 
 BlockStatus PipelineStore::DumpOne(const DumpSource& source) {
