@@ -9,7 +9,7 @@ import { launchWorkers } from "../../dist/launcher/index.js";
 import { defaultSamplingParams } from "../../dist/messages/index.js";
 import { qwen25Half } from "./shapes.mjs";
 
-export const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1];
+export { median } from "./statistics.mjs";
 
 /** Distinct random tokens, so that no cache could help. */
 export function randomPrompt(length) {
@@ -17,19 +17,22 @@ export function randomPrompt(length) {
 }
 
 /**
- * An engine over a worker process with random weights of Qwen2.5-0.5B's shape, on flags of `ucm`. `wrap`
- * comes between it and its workers, `adapt` between the flags' configuration and the engine's.
+ * An engine over a worker process, on flags of `ucm`: of the model in a folder, or with random weights of
+ * Qwen2.5-0.5B's shape. `wrap` comes between it and its workers, `adapt` between the flags' configuration
+ * and the engine's.
  */
 export async function startEngine(
   args,
-  { wrap = (executor) => executor, adapt = (config) => config } = {},
+  { model = null, wrap = (executor) => executor, adapt = (config) => config } = {},
 ) {
-  const folder = mkdtempSync(join(tmpdir(), "ucm-perf-"));
-  writeFileSync(join(folder, "config.json"), JSON.stringify(qwen25Half));
+  const temporary = mkdtempSync(join(tmpdir(), "ucm-perf-"));
+  const folder = model ?? temporary;
+  if (model === null) writeFileSync(join(folder, "config.json"), JSON.stringify(qwen25Half));
+  const dummy = model === null ? ["--load-format", "dummy"] : [];
   const { flags } = await readCommandLine(
     "offline",
-    [folder, "--load-format", "dummy", "--skip-tokenizer-init", ...args],
-    { env: process.env, cwd: folder },
+    [folder, ...dummy, "--skip-tokenizer-init", ...args],
+    { env: process.env, cwd: temporary },
   );
   const config = adapt(resolveEngineConfig({ ...flags, model: folder }));
   const workers = await launchWorkers(config);
@@ -41,7 +44,7 @@ export async function startEngine(
     async stop() {
       await engine.stop();
       await workers.shutdown();
-      rmSync(folder, { recursive: true });
+      rmSync(temporary, { recursive: true });
     },
   };
 }
