@@ -16,6 +16,7 @@ import { configureLog } from "../../../dist/log/index.js";
 import { qwen25Half } from "../shapes.mjs";
 import { startDense, startLlama, startSparse } from "./contenders.mjs";
 import { makeGguf, makeModelFolder } from "./model-files.mjs";
+import { compareAnswer, generateWithLogprobs } from "./parity.mjs";
 import { describe, Results } from "./results.mjs";
 
 const { values } = parseArgs({
@@ -111,20 +112,30 @@ function describeSetup() {
 
 async function startContenders(cases) {
   const contenders = [];
-  const stops = [];
+  let peer = null;
   if (engines.includes("ucm")) contenders.push(await startDense(options, cases));
   if (engines.includes("esa")) contenders.push(await startSparse(options, cases));
   if (engines.includes("llama")) {
     for (const quantization of options.quantizations) makeGguf(options.folder, quantization);
-    const { llama, contenders: peers } = await startLlama(options);
-    contenders.push(...peers);
-    stops.push(() => llama.stop());
+    peer = await startLlama(options);
+    contenders.push(...peer.contenders);
   }
   const stop = async () => {
     for (const contender of contenders) await contender.stop();
-    for (const end of stops) end();
+    peer?.llama.stop();
   };
-  return { contenders, stop };
+  return { contenders, llama: peer?.llama ?? null, stop };
+}
+
+/**
+ * Whether both engines compute the same model, with their weights in int8 and Q8_0: greedy tokens of ucm, and
+ * the log-probabilities of both. parity.mjs does it in fp32, where they agree to rounding.
+ */
+async function checkParity(results, { engine }, llama) {
+  const [prompt] = makePrompts({ length: 80, batch: 1 }, 0);
+  const answer = await generateWithLogprobs(engine, prompt, 8);
+  await llama.call("load", { path: makeGguf(options.folder, "Q8_0") });
+  results.addParity(await compareAnswer(llama, prompt, answer, options));
 }
 
 /** Whether a contender has had its rounds of a case, or has no time left for another. */
@@ -155,8 +166,12 @@ const cases = listCases();
 if (cases.length === 0) throw new Error("--only leaves no case");
 const results = new Results(values.json, describeSetup());
 makeModelFolder(options.folder);
-const { contenders, stop } = await startContenders(cases);
+const { contenders, llama, stop } = await startContenders(cases);
 try {
+  const dense = contenders.find(({ name }) => name === "ucm");
+  if (dense !== undefined && llama !== null && results.data.parity === undefined) {
+    await checkParity(results, dense, llama);
+  }
   for (const { name, facts } of contenders) results.addFacts(name, facts);
   for (const it of cases) {
     for (let round = 0; round < Number(values.repeats); round++) {

@@ -82,6 +82,7 @@ export async function startDense(options, cases) {
   const server = await startUcm(ucmFlags(options, cases), options.folder);
   return {
     name: "ucm",
+    engine: server.engine,
     facts: ucmFacts(server),
     async run({ batch, prompts }) {
       const { ttftMs, stepMs } = await generate(server, prompts, "dense", options.steps);

@@ -117,14 +117,10 @@ function clear({ sequence }) {
 /** Log-probabilities after `tokens` of the greedy token and of each of `wanted`. */
 async function logprobs({ tokens, position, wanted }) {
   const [index] = await computeBatch([{ sequence: 0, position, tokens }]);
-  const [, , , flat] = await context._ctx.sampleToken(index, sampler, false, false, true);
-  const logits = new Map();
-  for (let i = 0; i < flat.length; i += 2) logits.set(flat[i], flat[i + 1]);
-  const greatest = flat[1];
-  let sum = 0;
-  for (const logit of logits.values()) sum += Math.exp(logit - greatest);
-  const total = greatest + Math.log(sum);
-  return { token: flat[0], logprobs: wanted.map((token) => logits.get(token) - total) };
+  const [token, flat] = await context._ctx.sampleToken(index, sampler, true);
+  const probabilities = new Map();
+  for (let i = 0; i < flat.length; i += 2) probabilities.set(flat[i], flat[i + 1]);
+  return { token, logprobs: wanted.map((it) => Math.log(probabilities.get(it))) };
 }
 
 const methods = { start, load, unload, open, close, prefill, decode, clear, logprobs };

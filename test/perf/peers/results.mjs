@@ -137,6 +137,12 @@ export function describe(data) {
       .filter((row) => row.case === name)
       .map((row) => `  ${row.name} ${row.metric}: ${row.ratio.toFixed(2)}x ${row.peer}`),
   ]);
+  if (data.parity !== undefined) {
+    const { numTokens, sameGreedy, greatestDifference } = data.parity;
+    lines.push(
+      `same model: ucm's int8 and llama.cpp's Q8_0 give the same greedy token at ${sameGreedy} of ${numTokens} positions, log-probabilities differ by ${greatestDifference.toFixed(3)} at most`,
+    );
+  }
   const roof = medianRoof(data);
   const giga = (key) => (roof[key] / 1e9).toFixed(1);
   const roofs = Object.keys(roof).filter((key) => key !== "threads");
