@@ -59,9 +59,9 @@ export function decodeRoofMs({ weightBytes, kvBytesPerToken }, roof, length) {
  * measured. A multiply-add is two.
  */
 export function prefillRoofMs({ layerWeights, attentionWidth }, roof, length) {
-  const { readBytesPerS: _reads, int8OpsPerS, threads: _threads, ...floats } = roof;
-  const floatRate = Math.max(...Object.values(floats));
-  const denseS = (2 * layerWeights * length) / (int8OpsPerS || floatRate);
+  const rates = Object.entries(roof).filter(([key]) => key.endsWith("FlopsPerS"));
+  const floatRate = Math.max(...rates.map(([, rate]) => rate));
+  const denseS = (2 * layerWeights * length) / (roof.int8OpsPerS || floatRate);
   const attentionS = (2 * attentionWidth * length * length) / floatRate;
   return (denseS + attentionS) * 1000;
 }

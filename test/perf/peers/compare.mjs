@@ -7,7 +7,8 @@
 // Short cases come first; each run is written to FILE at once, and a second call with the same settings
 // goes on where the first one ended.
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { cpus, loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -84,18 +85,25 @@ function makePrompts({ length, batch }, round) {
   return Array.from({ length: batch }, () => Array.from({ length }, next));
 }
 
+/** Rates of memory and arithmetic right now; those of `ucm bench attention`, which has all number formats. */
 async function measureRoof() {
-  const program = join(import.meta.dirname, "../../../build/native/machine_roofs");
-  const { stdout } = await execa(program, [String(options.threads)]);
-  return JSON.parse(stdout);
+  const program = join(import.meta.dirname, "../../../build/native/attention_bench");
+  const { stdout } = await execa(program, [`threads=${options.threads}`, "lengths="]);
+  const machine = JSON.parse(stdout.split("\n")[0]);
+  const rates = Object.entries(machine).filter(([key]) => key.endsWith("PerS"));
+  return { threads: machine.threads, ...Object.fromEntries(rates) };
 }
 
-function version(packageFile) {
-  return JSON.parse(readFileSync(packageFile, "utf8")).version;
+/** Version of a package as it is found from a folder, however its node_modules are laid out. */
+function installedVersion(folder, name) {
+  const places = createRequire(join(folder, "package.json")).resolve.paths(name);
+  const files = places.map((place) => join(place, name, "package.json"));
+  const file = files.find((it) => existsSync(it));
+  if (file === undefined) throw new Error(`${name} is not installed in ${folder}: see README.md`);
+  return JSON.parse(readFileSync(file, "utf8")).version;
 }
 
 function describeSetup() {
-  const installed = (root, name) => version(join(root, "node_modules", name, "package.json"));
   const root = join(import.meta.dirname, "../../..");
   const { threads, steps, ratios, llamaBatch } = options;
   return {
@@ -104,8 +112,7 @@ function describeSetup() {
     ...{ threads, steps, ratios, llamaBatch },
     isa: process.env.UCM_CPU_ISA ?? "best",
     node: process.version,
-    onnxruntime: installed(root, "onnxruntime-node"),
-    nodeLlamaCpp: engines.includes("llama") ? installed(options.modules, "node-llama-cpp") : null,
+    onnxruntime: installedVersion(root, "onnxruntime-node"),
     shape: qwen25Half,
   };
 }
@@ -117,7 +124,8 @@ async function startContenders(cases) {
   if (engines.includes("esa")) contenders.push(await startSparse(options, cases));
   if (engines.includes("llama")) {
     for (const quantization of options.quantizations) makeGguf(options.folder, quantization);
-    peer = await startLlama(options);
+    const nodeLlamaCpp = installedVersion(options.modules, "node-llama-cpp");
+    peer = await startLlama({ ...options, facts: { nodeLlamaCpp } });
     contenders.push(...peer.contenders);
   }
   const stop = async () => {
@@ -181,8 +189,12 @@ try {
 } finally {
   await stop();
 }
-const { processor, threads, node, nodeLlamaCpp } = results.data.setup;
+const { processor, threads, node, onnxruntime } = results.data.setup;
+const peerFacts = Object.values(results.data.facts).find((facts) => "nodeLlamaCpp" in facts);
+const peerVersion = peerFacts
+  ? `, node-llama-cpp ${peerFacts.nodeLlamaCpp} (llama.cpp ${peerFacts.release})`
+  : "";
 console.log(
-  `Qwen2.5-0.5B shape, random weights; ${processor}, ${threads} threads, node ${node}, node-llama-cpp ${nodeLlamaCpp}`,
+  `Qwen2.5-0.5B shape, random weights; ${processor}, ${threads} threads, node ${node}, ONNX Runtime ${onnxruntime}${peerVersion}`,
 );
 console.log(describe(results.data));

@@ -2,6 +2,7 @@
 // `{name, metric, ms, …}`: `ttft` of one prompt, and `decode`, the mean time of a step in which every
 // sequence gets one token.
 
+import { setMaxListeners } from "node:events";
 import { defaultSamplingParams } from "../../../dist/messages/index.js";
 import { measure, median, startEngine } from "../engine.mjs";
 import { StepRecord } from "../esa-record.mjs";
@@ -26,6 +27,7 @@ const maxOutput = (steps) => 8 * steps + 256;
  */
 async function generate({ engine, record }, prompts, kind, steps) {
   const enough = new AbortController();
+  setMaxListeners(prompts.length + 1, enough.signal);
   record.start({
     holdSteps: 0,
     numSequences: prompts.length,
@@ -183,7 +185,7 @@ export async function startLlama(options) {
   let loaded;
   const contenders = llamaSettings(options).map((setting) => ({
     name: setting.name,
-    facts: llama.info,
+    facts: { ...options.facts, ...llama.info },
     async run(job) {
       if (loaded !== setting.quantization) {
         await llama.call("load", { path: makeGguf(folder, setting.quantization) });

@@ -52,9 +52,27 @@ const data = {
   setup: { shape: qwen25Half, processor: "A & B", threads: 2 },
   facts: { ucm: { weightBytes: 500e6, kvDtype: "bfloat16" } },
   roofs: [
-    { threads: 2, readBytesPerS: 20e9, flopsPerS: 2e11, int8OpsPerS: 9e11 },
-    { threads: 2, readBytesPerS: 25e9, flopsPerS: 2e11, int8OpsPerS: 9e11 },
-    { threads: 2, readBytesPerS: 30e9, flopsPerS: 2e11, int8OpsPerS: 9e11 },
+    {
+      threads: 2,
+      readBytesPerS: 20e9,
+      fp32FlopsPerS: 1e11,
+      bf16FlopsPerS: 2e11,
+      int8OpsPerS: 9e11,
+    },
+    {
+      threads: 2,
+      readBytesPerS: 25e9,
+      fp32FlopsPerS: 1e11,
+      bf16FlopsPerS: 2e11,
+      int8OpsPerS: 9e11,
+    },
+    {
+      threads: 2,
+      readBytesPerS: 30e9,
+      fp32FlopsPerS: 1e11,
+      bf16FlopsPerS: 2e11,
+      int8OpsPerS: 9e11,
+    },
   ],
   runs: [512, 4096].flatMap((length) =>
     [1, 5, 2].map((factor) =>
@@ -96,7 +114,7 @@ describe("series of the chart", () => {
 
   it("count products in floating point on a machine without int8 instructions", () => {
     const sizes = { weightBytes: 1e9, kvBytesPerToken: 0, layerWeights: 1e6, attentionWidth: 0 };
-    const roof = { threads: 1, readBytesPerS: 1e9, flopsPerS: 2e9, int8OpsPerS: 0 };
+    const roof = { threads: 1, readBytesPerS: 1e9, fp32FlopsPerS: 2e9, int8OpsPerS: 0 };
     expect(prefillRoofMs(sizes, roof, 10)).toBeCloseTo(10, 9);
     expect(decodeRoofMs(sizes, roof, 10)).toBeCloseTo(1000, 9);
   });
