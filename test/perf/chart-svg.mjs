@@ -99,8 +99,9 @@ function drawLegend(names, colourOf, first, perRow) {
  * drawn dashed in the colour of the text.
  */
 export function drawChart({ title, panels }) {
-  const names = [...new Set(panels.flatMap(({ series }) => series.map(({ name }) => name)))];
-  const coloured = names.filter((name) => name !== "roof");
+  const all = new Set(panels.flatMap(({ series }) => series.map(({ name }) => name)));
+  const coloured = [...all].filter((name) => name !== "roof");
+  const names = all.has("roof") ? [...coloured, "roof"] : coloured;
   const colourOf = (name) => COLOURS[coloured.indexOf(name) % COLOURS.length];
   const { width, height, left, top, gap } = PANEL;
   const fullWidth = left + panels.length * (width + gap);
