@@ -1,8 +1,10 @@
 import {
   createGraphBuilder,
   createSession,
+  createTensor,
   type GraphBuilder,
   type Session,
+  type Tensor,
 } from "../onnx/index.js";
 import type { Scratch } from "./scratch.js";
 import type { LinearSpec, TensorSpec } from "./tensor-names.js";
@@ -35,6 +37,7 @@ export interface Segment {
 }
 
 const ROWS = "rows";
+const CONSTANTS = "row_constants";
 
 export function createSegment(name: string, context: SegmentContext): Segment {
   const { source, format, scratch } = context;
@@ -48,6 +51,11 @@ export function createSegment(name: string, context: SegmentContext): Segment {
       buffers.push({ name: location, data });
       return { location, offset: 0, length: data.byteLength };
     },
+  };
+  let constants: string | null = null;
+  const prepare = (x: string, pending: string | null = null) => {
+    if (format.rowConstant !== null) constants ??= g.input(CONSTANTS, [ROWS], "uint8");
+    return format.prepare(g, x, constants, pending);
   };
   const vector = (spec: TensorSpec) => g.constant("float32", spec.shape, readVector(source, spec));
   const product = (x: Activation, spec: LinearSpec) => {
@@ -77,7 +85,7 @@ export function createSegment(name: string, context: SegmentContext): Segment {
       );
       return [outputs[3]!, outputs[0]!];
     },
-    activation: (x) => format.prepare(g, x),
+    activation: (x) => prepare(x),
     linear,
     mlp(x, layer) {
       const gated = g.contrib("QuickGelu", [linear(x, layer.gate)], { alpha: { float: 1 } });
@@ -88,14 +96,33 @@ export function createSegment(name: string, context: SegmentContext): Segment {
           ? product(x, layer.up)
           : { value: linear(x, layer.up), rowScale: null };
       const fed = g.op("Mul", [gated, up.value]);
-      return linear(format.prepare(g, fed, up.rowScale), layer.down);
+      return linear(prepare(fed, up.rowScale), layer.down);
     },
     add: (a, b) => g.op("Add", [a, b]),
     async finish() {
       const session = await createSession(g.build(), { threads: context.threads, buffers });
       scratch.reset();
-      return session;
+      return constants === null ? session : withConstants(session, format.rowConstant!);
     },
+  };
+}
+
+/** Of each value that a format has for rows: a tensor of as many as the last run had rows. */
+const constantsOf = new Map<number, Tensor>();
+
+/** Gives a session the constants of its format, one per row of its inputs. */
+function withConstants(session: Session, value: number): Session {
+  return {
+    run(inputs, outputs) {
+      const rows = Object.values(inputs)[0]!.dims[0]!;
+      let constants = constantsOf.get(value);
+      if (constants?.dims[0] !== rows) {
+        constants = createTensor(new Uint8Array(rows).fill(value), [rows]);
+        constantsOf.set(value, constants);
+      }
+      return session.run({ ...inputs, [CONSTANTS]: constants }, outputs);
+    },
+    dispose: session.dispose,
   };
 }
 

@@ -31,8 +31,15 @@ export interface WeightAccess {
  * same bits whatever other rows are in the batch, which warm = cold and batch = alone rest on.
  */
 export interface WeightFormat {
+  /** What prepare() takes as `rowConstants`: a uint8 for each row; null for nothing. */
+  readonly rowConstant: number | null;
   /** `pending` is what a product brought along that was not scaled yet; it goes into the scale. */
-  prepare(g: GraphBuilder, x: string, pending?: string | null): Activation;
+  prepare(
+    g: GraphBuilder,
+    x: string,
+    rowConstants: string | null,
+    pending?: string | null,
+  ): Activation;
   /** x W^T without bias, fp32 [rows, spec.rows]; its rows are still to be scaled. */
   multiply(g: GraphBuilder, x: Activation, spec: LinearSpec, weights: WeightAccess): Product;
 }
@@ -46,6 +53,7 @@ export function weightFormat(quantization: Quantization, native: NativeAddon): W
 /** Exact fp32 products: Gemm over [out, in] matrices as checkpoints store them. */
 function float32Format(): WeightFormat {
   return {
+    rowConstant: null,
     prepare: (_, x) => ({ value: x, rowScale: null }),
     multiply(g, x, spec, { source, scratch, addBuffer }) {
       const ranges = spec.weights.map((tensor) => source.rangeInPlace(tensor));
@@ -79,22 +87,26 @@ function float32Format(): WeightFormat {
   };
 }
 
+/** Of quantized activations. */
+const ZERO_POINT = 128;
+
 /**
  * int8 weights with a scale per output, uint8 activations with a scale per row, exact int32 sums.
  * A scale per row (instead of DynamicQuantizeMatMul's per tensor) keeps rows independent.
  */
 function int8Format(native: NativeAddon): WeightFormat {
   return {
-    prepare(g, x, pending = null) {
+    // QuantizeLinear wants a zero point per row; made in the graph, they take two nodes each time.
+    rowConstant: ZERO_POINT,
+    prepare(g, x, zeroPoints, pending = null) {
       const last = g.constant("int64", [1], new BigInt64Array([-1n]));
       const greatest = g.op("ReduceMax", [x, last], { keepdims: 1 });
       const least = g.op("ReduceMin", [x, last], { keepdims: 1 });
       const range = g.op("Max", [greatest, g.op("Neg", [least]), scalar(g, 1e-30)]);
       const scale = g.op("Mul", [range, scalar(g, 1 / 127)]);
       const rowScale = pending === null ? scale : g.op("Mul", [scale, pending]);
-      const flatScale = g.op("Reshape", [scale, last]);
-      const zeroPoints = g.op("Expand", [zeroPoint(g), g.op("Shape", [flatScale])]);
-      return { value: g.op("QuantizeLinear", [x, flatScale, zeroPoints], { axis: 0 }), rowScale };
+      const inputs = [x, g.op("Reshape", [scale, last]), zeroPoints!];
+      return { value: g.op("QuantizeLinear", inputs, { axis: 0 }), rowScale };
     },
     multiply(g, x, spec, { source, scratch, addBuffer }) {
       const matrix = new Int8Array(scratch.take(spec.rows * spec.cols), 0, spec.rows * spec.cols);
@@ -129,6 +141,7 @@ export const matrixBytes = {
 /** int4 weights in blocks of 32 with int8 compute; other block sizes are not row-invariant. */
 function int4Format(native: NativeAddon): WeightFormat {
   return {
+    rowConstant: null,
     prepare: (_, x) => ({ value: x, rowScale: null }),
     multiply(g, x, spec, { source, scratch, addBuffer }) {
       const perRow = blocks(spec.cols);
@@ -201,7 +214,7 @@ function scalar(g: GraphBuilder, value: number): string {
 }
 
 function zeroPoint(g: GraphBuilder): string {
-  return g.constant("uint8", [], new Uint8Array([128]));
+  return g.constant("uint8", [], new Uint8Array([ZERO_POINT]));
 }
 
 function bytesOf(view: ArrayBufferView): Uint8Array {

@@ -3,7 +3,7 @@ import "./no-telemetry.js";
 import * as ort from "onnxruntime-node";
 import { encodeModel, type Graph } from "./proto.js";
 
-/** A fp32 tensor over memory of ours: row-major, never copied on the way in or out. */
+/** A tensor over memory of ours: row-major, never copied on the way in or out. */
 export type Tensor = ort.Tensor;
 
 export interface Session {
@@ -51,6 +51,8 @@ export async function createSession(graph: Graph, options: SessionOptions): Prom
 }
 
 /** Views `data` as a tensor; `data` must hold exactly the product of `dims`. */
-export function createTensor(data: Float32Array, dims: readonly number[]): Tensor {
-  return new ort.Tensor("float32", data, dims);
+export function createTensor(data: Float32Array | Uint8Array, dims: readonly number[]): Tensor {
+  return data instanceof Uint8Array
+    ? new ort.Tensor("uint8", data, dims)
+    : new ort.Tensor("float32", data, dims);
 }
