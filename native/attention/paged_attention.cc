@@ -30,7 +30,7 @@ void PagedAttention::ReserveScratch() {
     for (Scratch& scratch : scratch_) {
         scratch.keys.Reserve(shape.head_dim * cpu::kPanelKeys);
         scratch.values.Reserve(cpu::kPanelKeys * padded);
-        scratch.scores.Reserve(kMaxTileRows * kSegmentKeys);
+        scratch.scores.Reserve(kMaxTileRows * kScoreStride);
         scratch.result.Reserve(PartialFloats(kMaxTileRows, shape.head_dim));
         scratch.segment_result.Reserve(PartialFloats(kMaxTileRows, shape.head_dim));
     }
@@ -240,7 +240,7 @@ void PagedAttention::ComputeSegment(const WorkItem& item, int64_t layer, int64_t
         // Clamped per row: what lies behind a row's own position never reaches its result.
         const int64_t seen = std::min(keys, scratch.positions[r] + 1 - first_key);
         if (seen <= 0) continue;
-        tiles_.softmax(scratch.scores.data() + r * kSegmentKeys, seen, &partial.maxima[r],
+        tiles_.softmax(scratch.scores.data() + r * kScoreStride, seen, &partial.maxima[r],
                        &partial.sums[r]);
     }
     ComputeValues(item, layer, first_key, keys, scratch, partial.values);
@@ -260,7 +260,7 @@ void PagedAttention::ComputeScores(const WorkItem& item, int64_t layer, int64_t 
              .b = scratch.keys.data(),
              .ldb = cpu::kPanelKeys,
              .c = scratch.scores.data() + key,
-             .ldc = kSegmentKeys,
+             .ldc = kScoreStride,
              .rows = item.rows,
              .columns = RoundUp(count, kernels_.width),
              .depths = nullptr,
@@ -284,7 +284,7 @@ void PagedAttention::ComputeValues(const WorkItem& item, int64_t layer, int64_t 
             scratch.depths[r] = static_cast<int32_t>(std::clamp<int64_t>(seen, 0, count));
         }
         tiles_.multiply({.a = scratch.scores.data() + key / tiles_.word_values,
-                           .lda = kSegmentKeys,
+                           .lda = kScoreStride,
                            .b = scratch.values.data(),
                            .ldb = padded,
                            .c = values,

@@ -12,6 +12,8 @@ namespace ucm {
 
 /** Keys of one segment. Segments start at multiples of it, whatever the batch: see README.md. */
 constexpr int64_t kSegmentKeys = 256;
+/** Floats from one row of a segment's scores to the next: at a power of two they would share few lines of a cache. */
+constexpr int64_t kScoreStride = kSegmentKeys + cpu::kMaxWidth;
 /** Most rows of one work item. */
 constexpr int64_t kMaxTileRows = 96;
 

@@ -164,7 +164,7 @@ void Run(const Options& options, const cpu::Kernels& kernels) {
     if (options.timer == "cpu") g_timer = Timer::kProcessorTime;
     ThreadPool pool(options.threads);
     const Roofs roofs = {MeasureReadBandwidth(pool), MeasureFlops(pool, kernels.width),
-                         MeasureBf16Flops(pool)};
+                         MeasureBf16Flops(pool, kernels)};
     if (options.phase == "sparse") {
         std::printf("%s, %d threads: reads %.1f GB/s, multiply-adds %.1f GFLOP/s\n", kernels.name,
                     options.threads, roofs.read_bytes / 1e9, roofs.fp32_flops / 1e9);

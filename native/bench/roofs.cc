@@ -7,12 +7,15 @@
 #include <atomic>
 #include <cstring>
 
+#include "cpu/dispatch.h"
+
 namespace ucm::bench {
 namespace {
 
 constexpr int64_t kReadBytes = int64_t{512} << 20;
 constexpr int64_t kPieceBytes = int64_t{4} << 20;
 constexpr int64_t kFlopRounds = 4'000'000;
+constexpr int64_t kTileRounds = 1'000'000;
 constexpr int kChains = 12;
 
 /** Keeps the compiler from removing a computation. */
@@ -108,6 +111,56 @@ __attribute__((target("avx512f,avx512bf16"))) float MultiplyAddPairs() {
     return total;
 }
 
+/** Products of a round of MultiplyTiles. */
+constexpr int kTileProducts = 4;
+
+/** All tiles 16 rows of 64 bytes. */
+__attribute__((target("amx-tile"))) void ConfigureTiles() {
+    alignas(64) uint8_t config[64] = {1};
+    for (int tile = 0; tile < 8; ++tile) {
+        config[16 + 2 * tile] = 64;
+        config[48 + tile] = 16;
+    }
+    asm volatile("" ::: "memory");
+    _tile_loadconfig(config);
+}
+
+/** Four tiles of sums, each a chain: of bfloat16 pairs, or of int8. */
+template <bool kInt8>
+__attribute__((target("amx-tile,amx-bf16,amx-int8"))) int64_t MultiplyTiles() {
+    ConfigureTiles();
+    for (int64_t round = 0; round < kTileRounds; ++round) {
+        if constexpr (kInt8) {
+            _tile_dpbusd(0, 4, 6);
+            _tile_dpbusd(1, 4, 7);
+            _tile_dpbusd(2, 5, 6);
+            _tile_dpbusd(3, 5, 7);
+        } else {
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_release();
+    return kTileRounds;
+}
+
+/** Operations per second of MultiplyTiles, two for each of 16 x 16 sums and `depth` numbers. */
+template <bool kInt8>
+double MeasureTiles(ThreadPool& pool, int64_t depth) {
+    const double seconds = BestSeconds(3, [&] {
+        pool.Run(pool.threads(), [&](int64_t, int) { g_sink += MultiplyTiles<kInt8>(); });
+    });
+    return 2.0 * 16 * 16 * kTileProducts * static_cast<double>(depth * kTileRounds * pool.threads()) /
+           seconds;
+}
+
+bool HasTiles() {
+    const auto& tables = cpu::AvailableKernels();
+    return std::find(tables.begin(), tables.end(), &cpu::kAmxKernels) != tables.end();
+}
+
 float MultiplyAddScalar() {
     float sums[kChains];
     for (int i = 0; i < kChains; ++i) sums[i] = static_cast<float>(i);
@@ -132,7 +185,8 @@ double MeasureReadBandwidth(ThreadPool& pool) {
     return static_cast<double>(kReadBytes - kPieceBytes) / seconds;
 }
 
-double MeasureBf16Flops(ThreadPool& pool) {
+double MeasureBf16Flops(ThreadPool& pool, const cpu::Kernels& kernels) {
+    if (&kernels == &cpu::kAmxKernels) return MeasureTiles<false>(pool, 32);
     if (!__builtin_cpu_supports("avx512bf16")) return 0.0;
     constexpr int64_t kFlopsPerChain = 2 * 32;
     const double seconds = BestSeconds(3, [&] {
@@ -144,6 +198,7 @@ double MeasureBf16Flops(ThreadPool& pool) {
 }
 
 double MeasureInt8Ops(ThreadPool& pool) {
+    if (HasTiles()) return MeasureTiles<true>(pool, 64);
     if (!__builtin_cpu_supports("avx512vnni")) return 0.0;
     constexpr int64_t kOpsPerChain = 2 * 64;
     const double seconds = BestSeconds(3, [&] {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/thread_pool.h"
+#include "cpu/kernels.h"
 
 namespace ucm::bench {
 
@@ -50,12 +51,12 @@ double MeasureReadBandwidth(ThreadPool& pool);
  * second. */
 double MeasureFlops(ThreadPool& pool, int64_t width);
 
-/** Highest rate of multiply-adds of bfloat16 pairs (AVX-512 BF16), two operations each, per second; 0
- * on a processor without them. */
-double MeasureBf16Flops(ThreadPool& pool);
+/** Highest rate of multiply-adds of bfloat16 pairs as the kernels have them (AMX tiles, or AVX-512 BF16),
+ * two operations each, per second; 0 on a processor without them. */
+double MeasureBf16Flops(ThreadPool& pool, const cpu::Kernels& kernels);
 
-/** Highest rate of 8-bit multiply-adds into 32-bit sums (AVX-512 VNNI), two operations each, per
- * second; 0 on a processor without them. */
+/** Highest rate of 8-bit multiply-adds into 32-bit sums (AMX tiles, or AVX-512 VNNI), two operations
+ * each, per second; 0 on a processor without them. */
 double MeasureInt8Ops(ThreadPool& pool);
 
 }  // namespace ucm::bench

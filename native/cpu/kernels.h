@@ -79,8 +79,9 @@ struct TileKernels {
      */
     void (*multiply)(const Product& product);
     /**
-     * exp(x[i] - max) as words, in place, for i < count and 0 up to the next vector, which must be
-     * readable. Returns the maximum and the sum of the numbers as they are kept.
+     * exp(x[i] - max) as words, in place, for i < count and 0 up to the next vector of words; what it
+     * takes the place of must be readable. Returns the maximum and the sum of the numbers as they are
+     * kept.
      */
     void (*softmax)(float* x, int64_t count, float* max, float* sum);
 };
@@ -174,5 +175,6 @@ extern const Kernels kScalarKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 extern const Kernels kAvx512Bf16Kernels;
+extern const Kernels kAmxKernels;
 
 }  // namespace ucm::cpu
