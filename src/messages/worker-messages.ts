@@ -188,7 +188,7 @@ export interface ReadyMessage {
   weightBytes: number;
   kvBytes: number;
   loadMs: number;
-  /** Instruction set of the native kernels: scalar, avx2, avx512, avx512bf16. */
+  /** Instruction set of the native kernels: scalar, avx2, avx512, avx512bf16, amx. */
   isa: string;
 }
 

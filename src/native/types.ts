@@ -165,7 +165,7 @@ export interface Communicator {
 
 /** Everything that ucm.node exports. Sync calls; compute runs on the calling thread and the pool. */
 export interface NativeAddon extends SparseAddon, StoreTools {
-  /** Best first: the instruction sets that this machine can run, of avx512bf16, avx512, avx2, scalar. */
+  /** Best first: the instruction sets that this machine can run, of amx, avx512bf16, avx512, avx2, scalar. */
   availableIsas(): string[];
   /** The one in use; UCM_CPU_ISA forces one. */
   isa(): string;
