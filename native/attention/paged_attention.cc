@@ -204,12 +204,17 @@ cpu::RowList PagedAttention::FindNextPanel(const WorkItem& item, int64_t layer, 
         if (plane == Plane::kKeys) next = segment;
         plane = plane == Plane::kKeys ? Plane::kValues : Plane::kKeys;
     }
+    const int other = scratch.panel.rows == scratch.rows[0] ? 1 : 0;
     return FindRows(item, layer, plane, next, std::min(cpu::kPanelKeys, visible - next),
-                    scratch.next_rows);
+                    scratch.rows[other]);
 }
 
 void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out) {
     for (int64_t r = 0; r < item.rows; ++r) scratch.positions[r] = PositionOf(item, r);
+    const int64_t first = item.segment_begin * kSegmentKeys;
+    const int64_t visible = scratch.positions[item.rows - 1] + 1;
+    scratch.panel = FindRows(item, layer, Plane::kKeys, first,
+                             std::min(cpu::kPanelKeys, visible - first), scratch.rows[0]);
     if (item.split >= 0) {
         const SplitTile& split = step_.work(layer).splits[static_cast<std::size_t>(item.split)];
         const int64_t stride = PartialFloats(item.rows, arena_.shape().head_dim);
@@ -250,10 +255,10 @@ void PagedAttention::ComputeScores(const WorkItem& item, int64_t layer, int64_t 
                                    int64_t keys, Scratch& scratch) {
     const int64_t dim = arena_.shape().head_dim;
     for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
-        const int64_t count = std::min(cpu::kPanelKeys, keys - key);
-        const int64_t position = first_key + key;
-        tiles_.pack_keys(FindRows(item, layer, Plane::kKeys, position, count, scratch.rows),
-                         scratch.keys.data());
+        const int64_t count = scratch.panel.count;
+        const cpu::RowList next =
+            FindNextPanel(item, layer, Plane::kKeys, first_key + key, count, scratch);
+        tiles_.pack_keys(scratch.panel, scratch.keys.data());
         tiles_.multiply(
             {.a = QueryOf(item),
              .lda = dim / tiles_.word_values,
@@ -266,7 +271,8 @@ void PagedAttention::ComputeScores(const WorkItem& item, int64_t layer, int64_t 
              .depths = nullptr,
              .depth = dim,
              .accumulate = false,
-             .next = FindNextPanel(item, layer, Plane::kKeys, position, count, scratch)});
+             .next = next});
+        scratch.panel = next;
     }
 }
 
@@ -275,26 +281,27 @@ void PagedAttention::ComputeValues(const WorkItem& item, int64_t layer, int64_t 
     const int64_t dim = arena_.shape().head_dim;
     const int64_t padded = PaddedHeadDim(dim);
     for (int64_t key = 0; key < keys; key += cpu::kPanelKeys) {
-        const int64_t count = std::min(cpu::kPanelKeys, keys - key);
-        const int64_t position = first_key + key;
-        tiles_.pack_values(FindRows(item, layer, Plane::kValues, position, count, scratch.rows),
-                           scratch.values.data(), padded);
+        const int64_t count = scratch.panel.count;
+        const cpu::RowList next =
+            FindNextPanel(item, layer, Plane::kValues, first_key + key, count, scratch);
+        tiles_.pack_values(scratch.panel, scratch.values.data(), padded);
         for (int64_t r = 0; r < item.rows; ++r) {
             const int64_t seen = scratch.positions[r] + 1 - first_key - key;
             scratch.depths[r] = static_cast<int32_t>(std::clamp<int64_t>(seen, 0, count));
         }
         tiles_.multiply({.a = scratch.scores.data() + key / tiles_.word_values,
-                           .lda = kScoreStride,
-                           .b = scratch.values.data(),
-                           .ldb = padded,
-                           .c = values,
-                           .ldc = padded,
-                           .rows = item.rows,
-                           .columns = padded,
-                           .depths = scratch.depths,
-                           .depth = 0,
-                           .accumulate = key > 0,
-                           .next = FindNextPanel(item, layer, Plane::kValues, position, count, scratch)});
+                         .lda = kScoreStride,
+                         .b = scratch.values.data(),
+                         .ldb = padded,
+                         .c = values,
+                         .ldc = padded,
+                         .rows = item.rows,
+                         .columns = padded,
+                         .depths = scratch.depths,
+                         .depth = 0,
+                         .accumulate = key > 0,
+                         .next = next});
+        scratch.panel = next;
     }
 }
 

@@ -61,8 +61,9 @@ class PagedAttention {
         int32_t depths[kMaxTileRows];
         /** Of the item's rows in their sequence. */
         int64_t positions[kMaxTileRows];
-        const void* rows[cpu::kPanelKeys];
-        const void* next_rows[cpu::kPanelKeys];
+        /** The panel that is read next; addresses of its rows, and of the one behind it. */
+        cpu::RowList panel;
+        const void* rows[2][cpu::kPanelKeys];
     };
     enum class Plane { kKeys, kValues };
 
