@@ -103,8 +103,18 @@ function deliveryMs(outcomes: readonly Outcome[], struckMs: number): number[] {
   return failed.length === 0 ? [] : [Math.max(...failed.map(({ endedMs }) => endedMs)) - struckMs];
 }
 
+/** Both workers of a server that is well: it may still have to notice what fell in its last start. */
+async function soundWorkers(): Promise<number[]> {
+  let workers: number[] = [];
+  await until("a sound server", async () => {
+    workers = await lab.workers();
+    return workers.length === 2 && (await lab.health()) === 200;
+  });
+  return workers;
+}
+
 async function loseWorker(kind: Kind): Promise<void> {
-  const before = await lab.workers();
+  const before = await soundWorkers();
   lab.load(random);
   await pause(random() * 700);
   const totals = await lab.totals();
@@ -151,7 +161,7 @@ async function loseWorker(kind: Kind): Promise<void> {
 
 /** The parent dies, or is told to end and loses a worker while it drains. */
 async function loseServer(kind: Kind): Promise<void> {
-  const workers = await lab.workers();
+  const workers = await soundWorkers();
   lab.load(random);
   await pause(random() * 700);
   const struckMs = performance.now();
