@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { execa } from "execa";
+import { measureRoofs } from "../../dist/cli/bench/roofs.js";
 import { readCommandLine } from "../../dist/cli/command-flags.js";
 import { resolveEngineConfig } from "../../dist/config/index.js";
 import { Engine } from "../../dist/engine/index.js";
@@ -76,10 +76,12 @@ export async function measure(engine, promptTokenIds, maxTokens) {
 }
 
 /** What the machine can do right now on so many threads, as a line for people. */
-export async function measureRoofs(threads) {
-  const bench = new URL("../../build/native/obj/release/attention_bench", import.meta.url).pathname;
-  const native = new URL("../../native", import.meta.url).pathname;
-  await execa("make", ["-C", native, bench]);
-  const { stdout } = await execa(bench, ["roofs", String(threads)]);
-  return stdout.trim();
+export async function roofLine(threads) {
+  const { readBytesPerS, flopsPerS, int8OpsPerS } = await measureRoofs(threads);
+  const rates = [
+    `reads ${(readBytesPerS / 1e9).toFixed(1)} GB/s`,
+    `fp32 ${(flopsPerS / 1e9).toFixed(0)} GFLOP/s`,
+    ...(int8OpsPerS === 0 ? [] : [`int8 ${(int8OpsPerS / 1e9).toFixed(0)} GOP/s`]),
+  ];
+  return `${rates.join(", ")} on ${threads} threads`;
 }

@@ -20,7 +20,7 @@ import { bytesPerBlock } from "../../dist/config/kv-size.js";
 import { configureLog } from "../../dist/log/index.js";
 import { defaultSamplingParams } from "../../dist/messages/index.js";
 import { sparseBudget } from "../../dist/sparse/index.js";
-import { measure, measureRoofs, median, randomPrompt, startEngine } from "./engine.mjs";
+import { measure, median, randomPrompt, roofLine, startEngine } from "./engine.mjs";
 import { StepRecord } from "./esa-record.mjs";
 
 const { values } = parseArgs({
@@ -278,6 +278,6 @@ const skipped = cases.filter(({ isRun }) => !isRun);
 for (const { context, batch } of skipped) {
   say(`left out, above --most-tokens ${mostTokens}: ${context} tokens, batch ${batch}`);
 }
-results.roof = await measureRoofs(config.parallel.threads);
+results.roof = await roofLine(config.parallel.threads);
 say(`roof measured in the same run: ${results.roof}`);
 if (values.json) console.log(JSON.stringify({ ...results, skipped }, null, 2));

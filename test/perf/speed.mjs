@@ -6,7 +6,7 @@
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
-import { measure, measureRoofs, median, randomPrompt, startEngine } from "./engine.mjs";
+import { measure, median, randomPrompt, roofLine, startEngine } from "./engine.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -56,4 +56,4 @@ console.log(
 console.log(
   `decode: ${median(decode).toFixed(2)} ms per token = ${(1000 / median(decode)).toFixed(1)} tok/s, reads ${(ready.weightBytes / median(decode) / 1e6).toFixed(1)} GB/s of weights`,
 );
-console.log(`roof measured in the same run: ${await measureRoofs(config.parallel.threads)}`);
+console.log(`roof measured in the same run: ${await roofLine(config.parallel.threads)}`);

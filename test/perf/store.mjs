@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
-import { measure, measureRoofs, median, randomPrompt, startEngine } from "./engine.mjs";
+import { measure, median, randomPrompt, roofLine, startEngine } from "./engine.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -175,4 +175,4 @@ await measure(memory.engine, newPrompt(), 1);
 report("hit in memory", await hits(memory), cold.ttftMs, bytes);
 await memory.stop();
 rmSync(folder, { recursive: true });
-console.log(`roof: ${await measureRoofs(config.parallel.threads)}`);
+console.log(`roof: ${await roofLine(config.parallel.threads)}`);

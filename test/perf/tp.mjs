@@ -4,7 +4,7 @@
 //   npm run build && node test/perf/tp.mjs [--quantization int8|int4|none] [--prompt 512] [--decode 64] [--rounds 5]
 
 import { parseArgs } from "node:util";
-import { measure, measureRoofs, median, randomPrompt, startEngine } from "./engine.mjs";
+import { measure, median, randomPrompt, roofLine, startEngine } from "./engine.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -51,4 +51,4 @@ for (const { name, prefill, decode, ready } of setups) {
     `${name.padEnd(16)}  prefill ${promptTokens}: ${format(prefill, 0)}  decode: ${format(decode, 2)} per token  weights per worker: ${gib} GiB`,
   );
 }
-console.log(`roof measured in the same run: ${await measureRoofs(2)}`);
+console.log(`roof measured in the same run: ${await roofLine(2)}`);
