@@ -64,7 +64,8 @@ export function createSampler(
     if (sampling.temperature === 0) return likeliest;
     return native.draw(logits, {
       temperature: Math.max(sampling.temperature, MIN_TEMPERATURE),
-      topK: Math.max(sampling.topK, 0),
+      // The kernels take 32 bits, requests any integer: as many as there are is no limit.
+      topK: sampling.topK < vocabSize ? Math.max(sampling.topK, 0) : 0,
       topP: sampling.topP,
       minP: sampling.minP,
       uniform:

@@ -60,6 +60,7 @@ export const samplingRows: readonly FieldRow[] = [
     both,
     [
       [5, 5],
+      [2 ** 31, 2 ** 31],
       [0, 0],
       [-1, 0],
     ],

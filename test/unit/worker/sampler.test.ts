@@ -66,7 +66,7 @@ describe.each(kernelSets)("with %s", (_, kernels) => {
       const sampling: WorkerSampling = {
         ...defaultSamplingParams,
         temperature: pick(0, 0.3, 1, 1.7),
-        topK: pick(0, 1, 5, 30, VOCAB, 1000),
+        topK: pick(0, 1, 5, 30, VOCAB, 1000, 2 ** 31, 2 ** 53),
         topP: pick(1, 0.95, 0.5, 0.05),
         minP: pick(0, 0, 0.02, 0.3),
         presencePenalty: pick(0, 0.7, -0.5),
