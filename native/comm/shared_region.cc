@@ -34,6 +34,12 @@ Status SharedRegion::Map(int descriptor, int world_size, std::size_t slot_bytes,
     const std::size_t bytes = kHeaderBytes + (world_size > 1 ? 2 * ranks * slot_bytes : 0);
     // Real memory now, so that a full /dev/shm is an error here and no SIGBUS later.
     const int error = posix_fallocate(descriptor, 0, static_cast<off_t>(bytes));
+    if (error == ENOSPC) {
+        return {StatusCode::kOutOfMemory,
+                "Workers need " + std::to_string((bytes + 1023) / 1024) +
+                    " KiB of shared memory, and /dev/shm has no room for them. Make it larger (of a "
+                    "container: --shm-size), or lower --tensor-parallel-size."};
+    }
     if (error != 0) return Failed("allocate", error);
     void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
     if (data == MAP_FAILED) return Failed("map", errno);
