@@ -4,10 +4,10 @@
 //
 //   node test/perf/chart.mjs FILE.json… [--out chart.svg]
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { drawChart } from "./chart-svg.mjs";
-import { bestPeer, medianRoof, summarize } from "./peers/results.mjs";
+import { bestPeer, medianRoof, mergeFiles, summarize } from "./peers/results.mjs";
 
 /**
  * Least squares of `ms = linear * x + quadratic * x^2` over points `{length, ms}`, x in thousands (1,000) of tokens.
@@ -103,17 +103,6 @@ export function makeSeries(data) {
       roofSeries(metric),
     ].filter(({ points }) => points.length > 0);
   return { ttft: seriesOf("ttft"), decode: seriesOf("decode") };
-}
-
-/** Files of several calls on one machine as one. */
-function mergeFiles(paths) {
-  const all = paths.map((path) => JSON.parse(readFileSync(path, "utf8")));
-  return {
-    setup: all[0].setup,
-    facts: Object.assign({}, ...all.map(({ facts }) => facts)),
-    roofs: all.flatMap(({ roofs }) => roofs),
-    runs: all.flatMap(({ runs }) => runs),
-  };
 }
 
 function main() {

@@ -127,6 +127,8 @@ async function startContenders(cases) {
     const nodeLlamaCpp = installedVersion(options.modules, "node-llama-cpp");
     peer = await startLlama({ ...options, facts: { nodeLlamaCpp } });
     contenders.push(...peer.contenders);
+    const { backend, systemInfo } = peer.llama.info;
+    console.error(`llama.cpp loaded ${backend}: ${systemInfo.trim()}`);
   }
   const stop = async () => {
     for (const contender of contenders) await contender.stop();
@@ -189,12 +191,4 @@ try {
 } finally {
   await stop();
 }
-const { processor, threads, node, onnxruntime } = results.data.setup;
-const peerFacts = Object.values(results.data.facts).find((facts) => "nodeLlamaCpp" in facts);
-const peerVersion = peerFacts
-  ? `, node-llama-cpp ${peerFacts.nodeLlamaCpp} (llama.cpp ${peerFacts.release})`
-  : "";
-console.log(
-  `Qwen2.5-0.5B shape, random weights; ${processor}, ${threads} threads, node ${node}, ONNX Runtime ${onnxruntime}${peerVersion}`,
-);
 console.log(describe(results.data));

@@ -3,6 +3,7 @@
 // go through the binding below it, as llama.cpp's own llama-bench feeds them: prompts in pieces of the
 // batch size, one call per step for all sequences, so that nothing of the wrapper's queues is timed.
 
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -27,7 +28,14 @@ async function start({ modules, threads }) {
     logLevel: library.LlamaLogLevel.debug,
     logger: (_level, message) => lines.push(message),
   });
-  return { release: llama.llamaCppRelease.release, systemInfo: llama.systemInfo };
+  const { release } = llama.llamaCppRelease;
+  return { release, backend: loadedBackend(), systemInfo: llama.systemInfo };
+}
+
+/** The one of ggml's libraries for processors that was chosen, by what is mapped here. */
+function loadedBackend() {
+  const maps = readFileSync("/proc/self/maps", "utf8");
+  return /libggml-cpu-[^/\n]*\.so/.exec(maps)?.[0] ?? "no libggml-cpu";
 }
 
 async function load({ path, useMmap }) {

@@ -6,7 +6,7 @@ export class Llama {
   #child;
   #waiting = new Map();
   #nextId = 0;
-  /** Release of llama.cpp and what it says of the processor. */
+  /** llama.cpp's release, its library for this processor, and what it says of the processor. */
   info;
 
   static async start(options) {

@@ -80,10 +80,16 @@ function randomTensor(seed, name, shape) {
   return out;
 }
 
-/** Makes FOLDER/config.json and model.safetensors, unless they are there. */
+/**
+ * Makes FOLDER/config.json and model.safetensors, unless they are there: other comparisons may be reading them.
+ */
 export function makeModelFolder(folder, config = qwen25Half) {
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+  const configPath = join(folder, "config.json");
+  const text = `${JSON.stringify(config, null, 2)}\n`;
+  if (!existsSync(configPath) || readFileSync(configPath, "utf8") !== text) {
+    writeFileSync(configPath, text);
+  }
   const path = join(folder, "model.safetensors");
   if (existsSync(path)) return;
   const header = {};

@@ -1,7 +1,12 @@
 // What a comparison has measured so far, in a JSON file that is written after every run, and what it comes to.
+//
+//   node test/perf/peers/results.mjs FILE.json…    prints what files of one set-up come to together
 
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { median } from "../statistics.mjs";
+
+const differingKeys = (setup, other) =>
+  Object.keys(setup).filter((key) => JSON.stringify(setup[key]) !== JSON.stringify(other[key]));
 
 /** `{setup, roofs, runs}`; a run is `{case, length, batch, contender, round, seconds, measures}`. */
 export class Results {
@@ -14,9 +19,7 @@ export class Results {
     this.#data = { setup, roofs: [], runs: [] };
     if (path === undefined || !existsSync(path)) return;
     const before = JSON.parse(readFileSync(path, "utf8"));
-    const differing = Object.keys(setup).filter(
-      (key) => JSON.stringify(setup[key]) !== JSON.stringify(before.setup[key]),
-    );
+    const differing = differingKeys(setup, before.setup);
     if (differing.length > 0) {
       throw new Error(
         `${path} is of another set-up (${differing.join(", ")}); give another --json, or remove it.`,
@@ -58,6 +61,27 @@ export class Results {
     writeFileSync(`${this.#path}.part`, `${JSON.stringify(this.#data, null, 1)}\n`);
     renameSync(`${this.#path}.part`, this.#path);
   }
+}
+
+/** Files of several calls as one; refuses those of different set-ups. */
+export function mergeFiles(paths) {
+  const all = paths.map((path) => JSON.parse(readFileSync(path, "utf8")));
+  const [{ setup }] = all;
+  for (const [i, { setup: other }] of all.entries()) {
+    const differing = differingKeys(setup, other);
+    if (differing.length > 0) {
+      throw new Error(
+        `${paths[i]} is of another set-up than ${paths[0]} (${differing.join(", ")})`,
+      );
+    }
+  }
+  return {
+    setup,
+    facts: Object.assign({}, ...all.map(({ facts }) => facts)),
+    parity: all.find(({ parity }) => parity !== undefined)?.parity,
+    roofs: all.flatMap(({ roofs }) => roofs),
+    runs: all.flatMap(({ runs }) => runs),
+  };
 }
 
 /**
@@ -125,7 +149,16 @@ function describeRow({ batch, name, metric, ms, leastMs, mostMs, rounds }) {
   return `${label} ${speed(ms).padStart(8)} tok/s   (${speed(mostMs)} to ${speed(leastMs)}, ${rounds} rounds)`;
 }
 
-/** The figures for people: every setting, then the ratios, then the roof. */
+/** What ran, and what it ran on. */
+function describeSetup({ setup: { processor, threads, node, onnxruntime }, facts = {} }) {
+  const peer = Object.values(facts).find((it) => "nodeLlamaCpp" in it);
+  const peerText = peer
+    ? `, node-llama-cpp ${peer.nodeLlamaCpp} (llama.cpp ${peer.release}, ${peer.backend})`
+    : "";
+  return `Qwen2.5-0.5B shape, random weights; ${processor}, ${threads} threads, node ${node}, ONNX Runtime ${onnxruntime}${peerText}`;
+}
+
+/** The figures for people: the set-up, every setting, then the ratios, then the roof. */
 export function describe(data) {
   const rows = summarize(data);
   const ratioRows = ratios(rows);
@@ -151,5 +184,14 @@ export function describe(data) {
       .map((key) => `${key.replace(/PerS$/, "")} ${giga(key)} G/s`)
       .join(", ")}`,
   );
-  return lines.join("\n");
+  return [describeSetup(data), ...lines].join("\n");
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const paths = process.argv.slice(2);
+  if (paths.length === 0) {
+    console.error("usage: node test/perf/peers/results.mjs FILE.json…");
+    process.exit(2);
+  }
+  console.log(describe(mergeFiles(paths)));
 }
