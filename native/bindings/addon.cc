@@ -2,6 +2,7 @@
 
 #include "bindings/communicator_handle.h"
 #include "bindings/file_mapping_handle.h"
+#include "bindings/int8_handles.h"
 #include "bindings/kv_arena_handle.h"
 #include "bindings/kv_store_handle.h"
 #include "bindings/sparse_attention_handle.h"
@@ -64,6 +65,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     addon->kv_store_class = Napi::Persistent(KvStoreHandle::Define(env));
     addon->communicator_class = Napi::Persistent(CommunicatorHandle::Define(env));
     addon->sparse_attention_class = Napi::Persistent(SparseAttentionHandle::Define(env));
+    addon->int8_matrix_class = Napi::Persistent(Int8MatrixHandle::Define(env));
+    addon->int8_rows_class = Napi::Persistent(Int8RowsHandle::Define(env));
     Export<BindAvailableIsas>(env, exports, "availableIsas");
     Export<BindIsa>(env, exports, "isa");
     Export<BindSetThreads>(env, exports, "setThreads");
@@ -72,6 +75,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     Export<BindPinToCores>(env, exports, "pinToCores");
     Export<CommunicatorHandle::Create>(env, exports, "createCommunicator");
     Export<FileMappingHandle::Open>(env, exports, "openMapping");
+    Export<Int8MatrixHandle::Create>(env, exports, "createInt8Matrix");
+    Export<Int8RowsHandle::Create>(env, exports, "createInt8Rows");
     Export<KvArenaHandle::Create>(env, exports, "createArena");
     Export<KvStoreHandle::Create>(env, exports, "createStore");
     Export<SparseAttentionHandle::Create>(env, exports, "createSparseAttention");

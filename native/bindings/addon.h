@@ -30,6 +30,8 @@ struct Addon {
     Napi::FunctionReference kv_store_class;
     Napi::FunctionReference communicator_class;
     Napi::FunctionReference sparse_attention_class;
+    Napi::FunctionReference int8_matrix_class;
+    Napi::FunctionReference int8_rows_class;
 };
 
 inline Addon& AddonOf(Napi::Env env) { return *env.GetInstanceData<Addon>(); }

@@ -39,24 +39,6 @@ Napi::Value BindRoundToDtype(const Napi::CallbackInfo& info) {
     return info.Env().Undefined();
 }
 
-Napi::Value BindQuantizeInt8(const Napi::CallbackInfo& info) {
-    const Reader reader(info.Env(), "quantizeInt8");
-    const int64_t rows = reader.Count(info[1], "rows");
-    const int64_t cols = reader.Count(info[2], "cols");
-    const auto weight = reader.Array<float>(info[0], "weight", reader.Product(rows, cols));
-    const int64_t columns = reader.Count(info[4], "outCols");
-    const int64_t column = reader.Count(info[5], "outCol");
-    reader.Require(column <= columns && rows <= columns - column,
-                   "columns " + std::to_string(column) + " to " + std::to_string(column + rows) +
-                       " do not fit outCols " + std::to_string(columns));
-    const auto out = reader.Array<int8_t>(info[3], "out", reader.Product(cols, columns));
-    const auto scales = reader.Array<float>(info[6], "scales", columns);
-    const Int8Target target = {out.data(), columns, column, scales.data()};
-    ThrowIfError(info.Env(),
-                 QuantizeInt8(AddonOf(info.Env()).compute(), weight.data(), rows, cols, target));
-    return info.Env().Undefined();
-}
-
 Napi::Value BindQuantizeInt4(const Napi::CallbackInfo& info) {
     const Reader reader(info.Env(), "quantizeInt4");
     const int64_t rows = reader.Count(info[1], "rows");
@@ -87,7 +69,6 @@ void ExportTensorFunctions(Napi::Env env, Napi::Object exports) {
     Export<BindGatherRows>(env, exports, "gatherRows");
     Export<BindConvertToFloat32>(env, exports, "convertToFloat32");
     Export<BindRoundToDtype>(env, exports, "roundToDtype");
-    Export<BindQuantizeInt8>(env, exports, "quantizeInt8");
     Export<BindQuantizeInt4>(env, exports, "quantizeInt4");
     Export<BindFillRandom>(env, exports, "fillRandom");
 }

@@ -19,6 +19,9 @@ namespace {
 #include "cpu/pair_kernels.inc"
 #include "cpu/amx_multiply.inc"
 #include "cpu/tensor_kernels.inc"
+#include "cpu/avx512_int8.inc"
+#include "cpu/amx_int8.inc"
+#include "cpu/dense_kernels.inc"
 
 constexpr TileKernels kAmxTileKernels = {PairProduct::kWordValues, PackKeyWords, PackValueWords,
                                          MultiplyInTiles, SoftmaxWords};

@@ -39,11 +39,21 @@ inline Vec Mul(Vec x, Vec y) { return _mm256_mul_ps(x, y); }
 inline Vec MulAdd(Vec x, Vec y, Vec z) { return _mm256_fmadd_ps(x, y, z); }
 inline Vec Max(Vec x, Vec y) { return _mm256_max_ps(x, y); }
 inline Vec Min(Vec x, Vec y) { return _mm256_min_ps(x, y); }
+inline Vec Div(Vec x, Vec y) { return _mm256_div_ps(x, y); }
 inline Vec Sqrt(Vec x) { return _mm256_sqrt_ps(x); }
 inline Vec Round(Vec x) {
     return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
+inline IntVec LoadInt(const int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+/** Lanes from 0 to 255. */
+inline void StoreBytes(uint8_t* p, IntVec x) {
+    const __m128i words =
+        _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+}
 inline void StoreInt(int32_t* p, IntVec x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
 }
@@ -172,6 +182,8 @@ inline void Transpose(Vec (&t)[kWidth]) {
 
 #include "cpu/attention_kernels.inc"
 #include "cpu/tensor_kernels.inc"
+#include "cpu/avx2_int8.inc"
+#include "cpu/dense_kernels.inc"
 
 }  // namespace
 

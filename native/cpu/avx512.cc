@@ -1,4 +1,4 @@
-// AVX-512 (F, BW, DQ, VL): see README.md for what an instruction-set file may include and export.
+// AVX-512 (F, BW, DQ, VL, VNNI): see README.md for what an instruction-set file may include and export.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -14,6 +14,10 @@ namespace {
 
 #include "cpu/attention_kernels.inc"
 #include "cpu/tensor_kernels.inc"
+#include "cpu/avx512_int8.inc"
+#include "cpu/dense_kernels.inc"
+
+void MultiplyInt8(const Int8Product& product) { MultiplyInt8From(product, 0); }
 
 }  // namespace
 

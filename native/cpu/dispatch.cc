@@ -28,7 +28,8 @@ std::vector<const Kernels*> DetectKernels() {
                       __builtin_cpu_supports("f16c");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512vl");
+                        __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512vnni");
     if (avx512) tables.push_back(&kAvx512Kernels);
     if (avx512 && __builtin_cpu_supports("avx512bf16")) {
         if (RequestTiles()) tables.insert(tables.begin(), &kAmxKernels);

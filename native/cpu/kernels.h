@@ -10,6 +10,14 @@ enum class Dtype : int32_t { kFloat32, kBfloat16, kFloat16 };
 constexpr int64_t kPanelKeys = 64;
 /** Widest vector in floats. Row strides of padded buffers are multiples of it. */
 constexpr int64_t kMaxWidth = 16;
+/** Outputs of one packed panel of int8 weights. */
+constexpr int64_t kInt8Columns = 32;
+/** Bytes of the depth that an instruction adds up at a time, and that lie together in a panel. */
+constexpr int64_t kInt8Group = 4;
+/** What the depth of int8 products is padded to: that of an AMX tile. */
+constexpr int64_t kInt8Depth = 64;
+/** Most rows of one Int8Product: of whole tiles on every instruction set. */
+constexpr int64_t kInt8Rows = 96;
 /** Values of one int4 block. */
 constexpr int64_t kInt4Block = 32;
 
@@ -84,6 +92,41 @@ struct TileKernels {
      * kept.
      */
     void (*softmax)(float* x, int64_t count, float* max, float* sum);
+};
+
+/** sums[r, n] = sum over k of (a[r, k] - 128) * panel(k, n), exact in 32 bits. */
+struct Int8Product {
+    /** [rows, depth], from 1 to 255: a value and 128. */
+    const uint8_t* a;
+    /** Bytes from row to row. */
+    int64_t lda;
+    /** 1 to kInt8Rows. */
+    int64_t rows;
+    /** [depth / kInt8Group][kInt8Columns][kInt8Group], from -127 to 127. */
+    const int8_t* panel;
+    /** [kInt8Columns]: 128 times the sum of each column, for instructions that multiply `a` as it is. */
+    const int32_t* offsets;
+    /** A multiple of kInt8Depth. */
+    int64_t depth;
+    /** [rows, kInt8Columns] */
+    int32_t* sums;
+};
+
+/** out[r, n] (+)= sums[r, n] * (column_scales[n] * row_scales[r]) + bias[n]. */
+struct Int8Result {
+    /** [rows, kInt8Columns] */
+    const int32_t* sums;
+    int64_t rows;
+    /** Those of the panel that exist. */
+    int64_t columns;
+    const float* row_scales;
+    /** [kInt8Columns] */
+    const float* column_scales;
+    /** [kInt8Columns] */
+    const float* bias;
+    float* out;
+    int64_t ldo;
+    bool accumulate;
 };
 
 /** One head of one row before attention: optional RMS norm, rotation of the first 2 * half values,
@@ -163,6 +206,21 @@ struct Kernels {
     float (*max_value)(const float* x, int64_t count);
     /** out[i] = exp((x[i] - shift) * factor), for shift >= x[i] and factor > 0. */
     void (*exp_shifted)(const float* x, float shift, float factor, float* out, int64_t count);
+
+    // Dense layers with int8 weights.
+    /** The same sums on every instruction set. */
+    void (*multiply_int8)(const Int8Product& product);
+    void (*scale_sums)(const Int8Result& result);
+    /** out[i] = silu(gate[i]) * up[i]; may be in place. */
+    void (*gate_row)(const float* gate, const float* up, float* out, int64_t count);
+    /** RMS norm: out[i] = x[i] / sqrt(mean of x * x + eps) * weight[i]; may be in place. */
+    void (*norm_row)(const float* x, const float* weight, float eps, float* out, int64_t count);
+    /**
+     * out[i] = x[i] / scale to nearest, and 128; 128 alone from count to padded, a multiple of
+     * kInt8Depth. Returns the scale, max |x| / 127, or NaN when x holds a NaN or an infinity, so that
+     * what is made of the row is NaN too.
+     */
+    float (*quantize_row)(const float* x, int64_t count, uint8_t* out, int64_t padded);
 };
 
 /** The tile routines for keys and values of a dtype. */

@@ -30,12 +30,15 @@ inline Vec Mul(Vec x, Vec y) { return x * y; }
 inline Vec MulAdd(Vec x, Vec y, Vec z) { return x * y + z; }
 inline Vec Max(Vec x, Vec y) { return x > y ? x : y; }
 inline Vec Min(Vec x, Vec y) { return x < y ? x : y; }
+inline Vec Div(Vec x, Vec y) { return x / y; }
 inline Vec Sqrt(Vec x) { return __builtin_sqrtf(x); }
 /** To nearest, ties to even, for |x| < 2^22: adding 1.5 * 2^23 leaves no fraction bits. */
 inline Vec Round(Vec x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
 
 inline IntVec SetInt(int32_t x) { return x; }
 inline IntVec LaneNumbers() { return 0; }
+inline IntVec LoadInt(const int32_t* p) { return *p; }
+inline void StoreBytes(uint8_t* p, IntVec x) { *p = static_cast<uint8_t>(x); }
 inline void StoreInt(int32_t* p, IntVec x) { *p = x; }
 inline IntVec BitsOf(Vec x) { return __builtin_bit_cast(int32_t, x); }
 inline Vec FloatOf(IntVec x) { return __builtin_bit_cast(float, x); }
@@ -153,6 +156,22 @@ inline void StoreTailAs(void* p, int64_t i, int64_t n, Vec x) {
 
 #include "cpu/attention_kernels.inc"
 #include "cpu/tensor_kernels.inc"
+#include "cpu/dense_kernels.inc"
+
+void MultiplyInt8(const Int8Product& product) {
+    for (int64_t r = 0; r < product.rows; ++r) {
+        const uint8_t* a = product.a + r * product.lda;
+        int32_t* sums = product.sums + r * kInt8Columns;
+        for (int64_t n = 0; n < kInt8Columns; ++n) sums[n] = 0;
+        for (int64_t k = 0; k < product.depth; ++k) {
+            const int8_t* group = product.panel + k / kInt8Group * kInt8Columns * kInt8Group;
+            const int32_t x = a[k] - 128;
+            for (int64_t n = 0; n < kInt8Columns; ++n) {
+                sums[n] += x * group[n * kInt8Group + k % kInt8Group];
+            }
+        }
+    }
+}
 
 }  // namespace
 

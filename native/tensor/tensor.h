@@ -27,22 +27,6 @@ void ConvertToFloat32(const Compute& compute, Dtype dtype, const uint8_t* x, int
 /** In place: each value to the nearest of `dtype` and back. */
 void RoundToDtype(const Compute& compute, Dtype dtype, float* values, int64_t count);
 
-/** Where a transposed int8 matrix goes: columns [column, column + rows) of [cols, columns]. */
-struct Int8Target {
-    int8_t* values;
-    int64_t columns;
-    int64_t column;
-    /** [columns] */
-    float* scales;
-};
-
-/**
- * Row n of `weight` [rows, cols] becomes column target.column + n of the target, scaled by
- * max|row| / 127. Fails on a value that is not finite.
- */
-Status QuantizeInt8(const Compute& compute, const float* weight, int64_t rows, int64_t cols,
-                    const Int8Target& target);
-
 /**
  * Blocks of 32 along cols: packed [rows, ceil(cols / 32), 16], scales [rows, ceil(cols / 32)].
  * Fails on a value that is not finite.

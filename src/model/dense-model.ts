@@ -1,12 +1,14 @@
-import type { Communicator } from "../native/index.js";
-import { createTensor, type Session } from "../onnx/index.js";
+import type { Quantization } from "../messages/index.js";
+import type { Communicator, NativeAddon } from "../native/index.js";
 import { loadFusedLayers } from "./fused-layers.js";
+import { loadInt8Head, loadInt8Layers } from "./int8-layers.js";
 import type { ModelConfig } from "./model-config.js";
+import { loadOnnxHead } from "./onnx-head.js";
+import type { WeightAccess } from "./read-weights.js";
 import { createScratch } from "./scratch.js";
-import { createSegment, type SegmentContext } from "./segment.js";
 import { type Shard, vocabShare } from "./shard.js";
 import { loadShardedLayers } from "./sharded-layers.js";
-import { finalNormSpec, headSpec } from "./tensor-names.js";
+import { weightFormat } from "./weight-format.js";
 
 /** Attention of one layer, run between two dense segments: reads qkv rows, writes attended rows. */
 export type AttentionStep = (layer: number, qkv: Float32Array, attended: Float32Array) => void;
@@ -20,7 +22,7 @@ export interface DenseLayers {
   dispose(): Promise<void>;
 }
 
-/** The dense part of a decoder. The head is a session of its own, run on the rows that are sampled. */
+/** The dense part of a decoder. The head runs on the rows that are sampled. */
 export interface DenseModel extends DenseLayers {
   /**
    * logits = head(norm(hidden)): fp32 [rows, hiddenSize] to [rows, vocabSize], which rank 0 alone
@@ -29,11 +31,24 @@ export interface DenseModel extends DenseLayers {
   head(hidden: Float32Array, rows: number, logits: Float32Array): Promise<void>;
 }
 
-/** What the layers are made of, and for whom. */
-export interface LayersContext extends SegmentContext {
+/** The output head of one rank: logits of its share of the vocabulary. */
+export interface Head {
+  /** logits = head(norm(hidden)): fp32 [rows, hiddenSize] to [rows, the share's width]. */
+  run(hidden: Float32Array, rows: number, logits: Float32Array): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+/** What parts of a model are made of, and for whom. */
+export interface PartsContext extends WeightAccess {
   /** Of the whole model. */
   model: ModelConfig;
   shard: Shard;
+  /** Of ONNX Runtime's sessions. */
+  threads: number;
+  normEps: number;
+}
+
+export interface LayersContext extends PartsContext {
   /** Joins the ranks; null for one alone. */
   comm: Communicator | null;
   /** One of the layers' segments is made. */
@@ -41,6 +56,8 @@ export interface LayersContext extends SegmentContext {
 }
 
 export interface DenseModelOptions extends Omit<LayersContext, "scratch" | "onSegment"> {
+  quantization: Quantization;
+  native: NativeAddon;
   onProgress: (done: number, total: number) => void;
   /** Frees what loading left behind; the head's buffer may be a quarter of the weights. */
   collectGarbage: () => void;
@@ -51,14 +68,12 @@ export async function loadDenseModel(options: DenseModelOptions): Promise<DenseM
   const total = model.numLayers + 2;
   let done = 0;
   const onSegment = () => onProgress(++done, total);
+  const { loadHead, loadLayers } = partsFor(options);
   // A scratch of its own: the head's buffer is many times a layer's and must not stay.
-  const head = await buildHead({ ...options, scratch: createScratch() });
+  const head = await loadHead({ ...options, scratch: createScratch() });
   options.collectGarbage();
   onSegment();
-  const context = { ...options, scratch: createScratch(), onSegment };
-  const layers = await (shard.worldSize === 1
-    ? loadFusedLayers(context)
-    : loadShardedLayers(context));
+  const layers = await loadLayers({ ...options, scratch: createScratch(), onSegment });
   const { begin, end } = vocabShare(model.vocabSize, shard);
   let part = new Float32Array(0);
 
@@ -69,10 +84,7 @@ export async function loadDenseModel(options: DenseModelOptions): Promise<DenseM
       const isWhole = width === model.vocabSize;
       if (!isWhole && part.length < rows * width) part = new Float32Array(rows * width);
       const own = isWhole ? logits : part.subarray(0, rows * width);
-      await head.run(
-        { hidden: createTensor(hidden, [rows, model.hiddenSize]) },
-        { logits: createTensor(own, [rows, width]) },
-      );
+      await head.run(hidden, rows, own);
       if (isWhole) return;
       comm!.gatherColumns(own, rows, model.vocabSize, shard.rank === 0 ? logits : null);
     },
@@ -83,13 +95,23 @@ export async function loadDenseModel(options: DenseModelOptions): Promise<DenseM
   };
 }
 
-async function buildHead(
-  options: SegmentContext & { model: ModelConfig; shard: Shard },
-): Promise<Session> {
-  const { model, shard } = options;
-  const s = createSegment("head", options);
-  const spec = headSpec(model, shard);
-  const normed = s.norm(s.input("hidden", model.hiddenSize), finalNormSpec(model));
-  s.output(s.linear(s.activation(normed), spec), "logits", spec.rows);
-  return s.finish();
+interface Parts {
+  loadHead(context: PartsContext): Promise<Head>;
+  loadLayers(context: LayersContext): Promise<DenseLayers>;
+}
+
+/** int8 weights are multiplied by native code, all others in ONNX Runtime; see README.md. */
+function partsFor({ quantization, native, shard }: DenseModelOptions): Parts {
+  if (quantization === "int8") {
+    return {
+      loadHead: async (context) => loadInt8Head(context, native),
+      loadLayers: (context) => loadInt8Layers(context, native),
+    };
+  }
+  const format = weightFormat(quantization, native);
+  const loadLayers = shard.worldSize === 1 ? loadFusedLayers : loadShardedLayers;
+  return {
+    loadHead: (context) => loadOnnxHead({ ...context, format }),
+    loadLayers: (context) => loadLayers({ ...context, format }),
+  };
 }

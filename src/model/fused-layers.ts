@@ -1,7 +1,7 @@
 import type { Session, Tensor } from "../onnx/index.js";
 import type { DenseLayers, LayersContext } from "./dense-model.js";
 import { createRowBuffers } from "./row-buffers.js";
-import { createSegment } from "./segment.js";
+import { createSegment, type SegmentContext } from "./segment.js";
 import { type LayerSpec, layerSpec } from "./tensor-names.js";
 
 /**
@@ -9,7 +9,9 @@ import { type LayerSpec, layerSpec } from "./tensor-names.js";
  * and starts layer l, the last finishes the last layer; one session each, so that a step of L layers
  * is L + 1 runs.
  */
-export async function loadFusedLayers(context: LayersContext): Promise<DenseLayers> {
+export async function loadFusedLayers(
+  context: LayersContext & SegmentContext,
+): Promise<DenseLayers> {
   const { model, onSegment } = context;
   const layers = Array.from({ length: model.numLayers }, (_, i) => layerSpec(model, i));
   const segments: Session[] = [];
@@ -42,7 +44,7 @@ export async function loadFusedLayers(context: LayersContext): Promise<DenseLaye
 
 /** Finishes layer `previous` (null for none) and starts layer `next`. */
 async function buildSegment(
-  options: LayersContext,
+  options: LayersContext & SegmentContext,
   previous: LayerSpec | null,
   next: LayerSpec | null,
 ): Promise<Session> {
@@ -50,16 +52,16 @@ async function buildSegment(
   const s = createSegment("segment", options);
   const hidden = s.input("hidden", model.hiddenSize);
   const startNext = (normed: string) => {
-    s.output(s.linear(s.activation(normed), next!.qkv), "qkv", next!.qkv.rows);
+    s.output(s.linear(normed, next!.qkv), "qkv", next!.qkv.rows);
   };
   if (previous === null) {
     startNext(s.norm(hidden, next!.inputNorm));
     return s.finish();
   }
   const attended = s.input("attended", previous.output.cols);
-  const projected = s.linear(s.activation(attended), previous.output);
+  const projected = s.linear(attended, previous.output);
   const [residual, normed] = s.addNorm(projected, hidden, previous.postNorm);
-  const fed = s.mlp(s.activation(normed), previous);
+  const fed = s.mlp(normed, previous);
   if (next === null) {
     s.output(s.add(fed, residual), "hidden_out", model.hiddenSize);
     return s.finish();

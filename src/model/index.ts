@@ -13,7 +13,6 @@ export {
   vocabShare,
 } from "./shard.js";
 export { embeddingSpec, layerSpec, type TensorSpec } from "./tensor-names.js";
-export { weightFormat } from "./weight-format.js";
 export { estimateWeightBytes } from "./weight-size.js";
 export { openCheckpoint, openDummyWeights, type WeightSource } from "./weight-source.js";
 export { weightsDigest } from "./weights-digest.js";

@@ -4,7 +4,7 @@ import { createTensor, type Tensor } from "../onnx/index.js";
  * Rows that a segment takes at once: enough to be compute-bound, few enough that the widest
  * intermediate stays in the last-level cache and the memory of a step is bounded.
  */
-const SLICE_ROWS = 512;
+export const SLICE_ROWS = 512;
 
 /** Activations of a step, fp32 [rows, width] each, and the same rows in slices. */
 export interface RowBuffers<Name extends string> {

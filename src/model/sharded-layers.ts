@@ -1,7 +1,7 @@
 import type { Session, Tensor } from "../onnx/index.js";
 import type { DenseLayers, LayersContext } from "./dense-model.js";
 import { createRowBuffers } from "./row-buffers.js";
-import { createSegment } from "./segment.js";
+import { createSegment, type SegmentContext } from "./segment.js";
 import { type LayerSpec, layerSpec } from "./tensor-names.js";
 
 /** Sessions of one layer of a shard; the outputs of the last two are one rank's terms of a sum. */
@@ -19,7 +19,9 @@ interface ShardedLayer {
  * attention's output and down by input, so that two sums over the ranks per layer are all they
  * exchange. The residual stream is the same on every rank.
  */
-export async function loadShardedLayers(context: LayersContext): Promise<DenseLayers> {
+export async function loadShardedLayers(
+  context: LayersContext & SegmentContext,
+): Promise<DenseLayers> {
   const { model, shard, comm, onSegment } = context;
   const specs = Array.from({ length: model.numLayers }, (_, i) => layerSpec(model, i, shard));
   const layers: ShardedLayer[] = [];
@@ -98,7 +100,7 @@ function swapHidden(slice: Slice): void {
 }
 
 async function buildProject(
-  context: LayersContext,
+  context: LayersContext & SegmentContext,
   layer: LayerSpec,
   hasBefore: boolean,
 ): Promise<Session> {
@@ -113,28 +115,34 @@ async function buildProject(
   } else {
     normed = s.norm(hidden, layer.inputNorm);
   }
-  s.output(s.linear(s.activation(normed), layer.qkv), "qkv", layer.qkv.rows);
+  s.output(s.linear(normed, layer.qkv), "qkv", layer.qkv.rows);
   return s.finish();
 }
 
-async function buildOutput(context: LayersContext, layer: LayerSpec): Promise<Session> {
+async function buildOutput(
+  context: LayersContext & SegmentContext,
+  layer: LayerSpec,
+): Promise<Session> {
   const s = createSegment("output", context);
   const attended = s.input("attended", layer.output.cols);
-  s.output(s.linear(s.activation(attended), layer.output), "attention_sum", layer.output.rows);
+  s.output(s.linear(attended, layer.output), "attention_sum", layer.output.rows);
   return s.finish();
 }
 
-async function buildMlp(context: LayersContext, layer: LayerSpec): Promise<Session> {
+async function buildMlp(
+  context: LayersContext & SegmentContext,
+  layer: LayerSpec,
+): Promise<Session> {
   const { hiddenSize } = context.model;
   const s = createSegment("mlp", context);
   const attention = s.input("attention_sum", hiddenSize);
   const [sum, normed] = s.addNorm(attention, s.input("hidden", hiddenSize), layer.postNorm);
   s.output(sum, "hidden_out", hiddenSize);
-  s.output(s.mlp(s.activation(normed), layer), "mlp_sum", hiddenSize);
+  s.output(s.mlp(normed, layer), "mlp_sum", hiddenSize);
   return s.finish();
 }
 
-async function buildLast(context: LayersContext): Promise<Session> {
+async function buildLast(context: LayersContext & SegmentContext): Promise<Session> {
   const { hiddenSize } = context.model;
   const s = createSegment("last", context);
   const sum = s.add(s.input("mlp_sum", hiddenSize), s.input("hidden", hiddenSize));

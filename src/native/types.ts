@@ -1,3 +1,4 @@
+import type { DenseAddon } from "./dense-types.js";
 import type { RepresentationSpec, SparseAddon, SparseAttention } from "./sparse-types.js";
 import type { StoreTools } from "./store-tool-types.js";
 import type { BlockFileReport, KvStore, StoreSpec } from "./store-types.js";
@@ -164,7 +165,7 @@ export interface Communicator {
 }
 
 /** Everything that ucm.node exports. Sync calls; compute runs on the calling thread and the pool. */
-export interface NativeAddon extends SparseAddon, StoreTools {
+export interface NativeAddon extends DenseAddon, SparseAddon, StoreTools {
   /** Best first: the instruction sets that this machine can run, of amx, avx512bf16, avx512, avx2, scalar. */
   availableIsas(): string[];
   /** The one in use; UCM_CPU_ISA forces one. */
@@ -203,19 +204,6 @@ export interface NativeAddon extends SparseAddon, StoreTools {
   convertToFloat32(tensor: MappedTensor, count: number, out: Float32Array): void;
   /** In place: each value to the nearest bfloat16 or float16 (ties to even) and back. */
   roundToDtype(values: Float32Array, dtype: FloatDtype): void;
-  /**
-   * Symmetric int8 per output row: w[n, k] of a [rows, cols] matrix becomes out[k * outCols + outCol + n]
-   * (transposed into a [cols, outCols] matrix from column outCol on) with scales[outCol + n] = max|w[n]| / 127.
-   */
-  quantizeInt8(
-    weight: Float32Array,
-    rows: number,
-    cols: number,
-    out: Int8Array,
-    outCols: number,
-    outCol: number,
-    scales: Float32Array,
-  ): void;
   /**
    * Symmetric int4 in blocks of 32 along cols, in the layout of ONNX Runtime's MatMulNBits:
    * packed uint8 [rows, ceil(cols / 32), 16] (low nibble first, zero point 8), scales fp32

@@ -17,7 +17,6 @@ import {
   type TensorSpec,
   vocabShare,
   type WeightSource,
-  weightFormat,
 } from "../model/index.js";
 import type { Communicator, KvArena, NativeAddon } from "../native/index.js";
 import { representationKind } from "../sparse/index.js";
@@ -62,7 +61,8 @@ export async function loadModel(
     shard,
     comm,
     source,
-    format: weightFormat(worker.quantization, native),
+    quantization: worker.quantization,
+    native,
     threads: worker.threads,
     normEps: config.rmsNormEps,
     onProgress,

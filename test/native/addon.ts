@@ -2,6 +2,16 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "vitest";
+import { loadNative } from "../../src/native/index.js";
+
+export const native = loadNative();
+
+/** Normal values of a deviation, the same for each seed. */
+export function randomArray(length: number, seed: number, deviation = 1): Float32Array {
+  const values = new Float32Array(length);
+  native.fillRandom(values, seed, deviation);
+  return values;
+}
 
 /** Runs `body` with the path of a file of these bytes, and removes the file afterwards. */
 export function withFile<T>(bytes: Uint8Array, body: (path: string) => T): T {

@@ -1,14 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type FloatDtype, loadNative } from "../../src/native/index.js";
-import { bytesOf, expectError, withFile } from "./addon.js";
-
-const native = loadNative();
-
-function randomArray(length: number, seed: number, deviation = 1): Float32Array {
-  const values = new Float32Array(length);
-  native.fillRandom(values, seed, deviation);
-  return values;
-}
+import type { FloatDtype } from "../../src/native/index.js";
+import { bytesOf, expectError, native, randomArray, withFile } from "./addon.js";
 
 /** Bytes of the values in a dtype that holds them exactly after rounding. */
 function encode(values: Float32Array, dtype: FloatDtype): Uint8Array {
@@ -142,43 +134,6 @@ describe("roundToDtype", () => {
     const floats = Float32Array.of(1 / 3);
     native.roundToDtype(floats, "float32");
     expect(floats[0]).toBe(Math.fround(1 / 3));
-  });
-});
-
-describe("quantizeInt8", () => {
-  it("transposes rows into columns with max / 127 scales", () => {
-    native.setThreads(2);
-    const [rows, cols, outCols, outCol] = [150, 301, 170, 13];
-    const weight = randomArray(rows * cols, 6, 0.05);
-    weight.fill(0, 3 * cols, 4 * cols);
-    const out = new Int8Array(cols * outCols).fill(99);
-    const scales = new Float32Array(outCols).fill(-1);
-    native.quantizeInt8(weight, rows, cols, out, outCols, outCol, scales);
-    for (let n = 0; n < rows; n++) {
-      const row = weight.subarray(n * cols, (n + 1) * cols);
-      const max = row.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-      const scale = Math.fround(max / 127);
-      expect(scales[outCol + n]).toBe(scale);
-      for (let c = 0; c < cols; c++) {
-        const exact = scale === 0 ? 0 : row[c]! / scale;
-        expect(Math.abs(out[c * outCols + outCol + n]! - exact)).toBeLessThanOrEqual(0.50001);
-      }
-    }
-    expect(out[outCol - 1]).toBe(99);
-    expect(out[outCol + rows]).toBe(99);
-    expect(scales[outCol - 1]).toBe(-1);
-    native.setThreads(1);
-  });
-
-  it("refuses what does not fit or is not finite", () => {
-    const weight = new Float32Array(6);
-    const quantize = (outCol: number, columns = 4) =>
-      native.quantizeInt8(weight, 2, 3, new Int8Array(12), columns, outCol, new Float32Array(4));
-    quantize(2);
-    expectError(() => quantize(3), "quantizeInt8: columns 3 to 5 do not fit outCols 4");
-    expectError(() => quantize(0, 5), "out has 12 elements, expected at least 15");
-    weight[4] = Number.NaN;
-    expectError(() => quantize(0), "row 1 of the weight holds a NaN or an infinity");
   });
 });
 

@@ -144,6 +144,7 @@ describe("estimateWeightBytes", () => {
     expect(estimateWeightBytes(model, null)).toBe(matrices * 4);
     expect(estimateWeightBytes(model, "int4")).toBe((matrices * 7) / 8);
     expect(estimateWeightBytes(model, "int8")).toBeGreaterThan(matrices);
-    expect(estimateWeightBytes(model, "int8")).toBeLessThan(matrices * 1.05);
+    // Three words beside each output, whose rows are short here.
+    expect(estimateWeightBytes(model, "int8")).toBeLessThan(matrices * 1.1);
   });
 });
