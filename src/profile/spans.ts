@@ -1,7 +1,7 @@
 /** Parts of a step that the summary adds up; in its order. */
 export const stepParts = [
-  "Dense layers (ONNX Runtime)",
-  "Head (ONNX Runtime)",
+  "Dense layers",
+  "Head",
   "Attention",
   "Sampling",
   "Store and sparse attention",
@@ -29,11 +29,11 @@ export const spanNames = {
   compute: "Other work of the worker",
   embed: "Other work of the worker",
   "prepare attention": "Attention",
-  dense: "Dense layers (ONNX Runtime)",
+  dense: "Dense layers",
   "wait for load": "Store and sparse attention",
   attention: "Attention",
   "exchange with ranks": "Exchange between ranks",
-  head: "Head (ONNX Runtime)",
+  head: "Head",
   sample: "Sampling",
   sparse: "Store and sparse attention",
   /** Around a worker's steps, while the engine waits for it or works itself. */

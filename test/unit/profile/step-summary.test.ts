@@ -34,8 +34,8 @@ describe("the summary of steps", () => {
     summary.add("decode", 4, engine, worker);
     const { parts, whole, steps } = summary.meanMs("decode");
     expect(parts).toEqual({
-      "Dense layers (ONNX Runtime)": 2.5,
-      "Head (ONNX Runtime)": 1,
+      "Dense layers": 2.5,
+      "Head": 1,
       Attention: 1,
       Sampling: 0.25,
       "Store and sparse attention": 0.5,
