@@ -35,7 +35,7 @@ describe("the summary of steps", () => {
     const { parts, whole, steps } = summary.meanMs("decode");
     expect(parts).toEqual({
       "Dense layers": 2.5,
-      "Head": 1,
+      Head: 1,
       Attention: 1,
       Sampling: 0.25,
       "Store and sparse attention": 0.5,
