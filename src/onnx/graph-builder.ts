@@ -2,8 +2,8 @@ import type { Attribute, ElementType, Graph, Initializer, Node, ValueInfo } from
 
 /** Collects nodes and constants of one graph; value names are made up and never clash. */
 export interface GraphBuilder {
-  /** fp32, or of the type given. */
-  input(name: string, dims: readonly (number | string)[], type?: ElementType): string;
+  /** fp32. */
+  input(name: string, dims: readonly (number | string)[]): string;
   /** Marks `value` as output, under `name`. fp32. */
   output(value: string, name: string, dims: readonly (number | string)[]): void;
   /** A constant whose bytes are written into the graph itself; for small tensors. */
@@ -58,8 +58,8 @@ export function createGraphBuilder(graphName: string): GraphBuilder {
   };
 
   return {
-    input(name, dims, type = "float32") {
-      inputs.push({ name, type, dims });
+    input(name, dims) {
+      inputs.push({ name, type: "float32", dims });
       return name;
     },
     output(value, name, dims) {

@@ -1,7 +1,7 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
 /** Element types of ONNX tensors that our graphs use (onnx.proto, TensorProto.DataType). */
-export const elementType = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7 } as const;
+export const elementType = { float32: 1, uint8: 2 } as const;
 export type ElementType = keyof typeof elementType;
 
 /** A constant of a graph. `data` is little-endian raw bytes; `external` names a byte range elsewhere. */

@@ -51,8 +51,6 @@ export async function createSession(graph: Graph, options: SessionOptions): Prom
 }
 
 /** Views `data` as a tensor; `data` must hold exactly the product of `dims`. */
-export function createTensor(data: Float32Array | Uint8Array, dims: readonly number[]): Tensor {
-  return data instanceof Uint8Array
-    ? new ort.Tensor("uint8", data, dims)
-    : new ort.Tensor("float32", data, dims);
+export function createTensor(data: Float32Array, dims: readonly number[]): Tensor {
+  return new ort.Tensor("float32", data, dims);
 }
