@@ -5,7 +5,7 @@ import type { SparseConfig, SparseNews, SparseWork } from "./sparse-messages.js"
 import type { StoreConfig, StoreNews, StoreReport, StoreWork } from "./store-messages.js";
 
 /** Raised by one whenever a message changes shape; both sides refuse another version. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 export type KvDtype = "float32" | "bfloat16" | "float16";
 export type WeightDtype = "auto" | "float32" | "bfloat16" | "float16";
