@@ -103,6 +103,20 @@ function readEvents(body: string, outcome: Outcome): void {
   }
 }
 
+/** What became of a server under load: nothing, killed, or told to end at a time. */
+export type ServerEnding = { kind: "none" | "killed" } | { kind: "told"; atMs: number };
+
+/** From when on a request must have begun to lose its connection: a server that is told finishes others. */
+function mayBreakMs(ending: ServerEnding): number {
+  if (ending.kind === "told") return ending.atMs;
+  return ending.kind === "killed" ? 0 : Number.POSITIVE_INFINITY;
+}
+
+/** When a request may be aborted: after the time that a server gives which is told to end. No other aborts. */
+function mayAbortMs(ending: ServerEnding): number {
+  return ending.kind === "told" ? ending.atMs + ABORT_MS : Number.POSITIVE_INFINITY;
+}
+
 /** Names in the folder of shared memory: there must never be one of ours. */
 export const sharedMemoryNames = () => readdirSync("/dev/shm").sort();
 
@@ -209,27 +223,23 @@ export class KillLab {
     });
   }
 
-  /**
-   * Ends the load; what the clients saw since it began, each checked for truth. Only requests that
-   * began from `endMs` on, when the server was killed or told to end, may have lost their connection, and
-   * none is aborted before it has had the time that such a server gives.
-   */
-  async unload(endMs = Number.POSITIVE_INFINITY): Promise<Outcome[]> {
+  /** Ends the load; what the clients saw since it began, each checked for truth. */
+  async unload(ending: ServerEnding = { kind: "none" }): Promise<Outcome[]> {
     this.#isLoaded = false;
     await Promise.all(this.#clients);
     const outcomes = this.#outcomes;
     this.#outcomes = [];
-    for (const outcome of outcomes) this.#check(outcome, endMs);
+    for (const outcome of outcomes) this.#check(outcome, ending);
     return outcomes;
   }
 
-  #check(outcome: Outcome, endMs: number): void {
+  #check(outcome: Outcome, ending: ServerEnding): void {
     const { kind, prompt, text, numEnds, numDone, wantedTokens, completionTokens } = outcome;
-    if (kind === "broken") expect(outcome.startedMs).toBeGreaterThanOrEqual(endMs);
+    if (kind === "broken") expect(outcome.startedMs).toBeGreaterThanOrEqual(mayBreakMs(ending));
     if (kind === "broken" || kind === "refused") return;
     expect({ kind, numEnds, numDone }).toEqual({ kind, numEnds: 1, numDone: 1 });
     expect(this.#expected.get(prompt)!.slice(0, text.length)).toBe(text);
-    if (kind === "aborted") expect(outcome.endedMs - endMs).toBeGreaterThan(ABORT_MS);
+    if (kind === "aborted") expect(outcome.endedMs).toBeGreaterThan(mayAbortMs(ending));
     if (kind === "finished") expect(completionTokens).toBe(wantedTokens);
   }
 

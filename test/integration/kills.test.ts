@@ -174,7 +174,9 @@ async function loseServer(kind: Kind): Promise<void> {
   const { exitCode, signal, stderr } = await lab.server.process;
   if (kind === "drain") expect({ exitCode, signal }, stderr).toMatchObject({ exitCode: 0 });
   // What was under way when the server was told to end has ended as it should.
-  count(await lab.unload(kind === "parent" ? 0 : struckMs));
+  count(
+    await lab.unload(kind === "parent" ? { kind: "killed" } : { kind: "told", atMs: struckMs }),
+  );
   figures.get(kind)!.recoveryMs.push(await startAnew());
 }
 
