@@ -84,9 +84,9 @@ async function snapshot() {
   return { ...line, workersKib: workers.map(residentKib) };
 }
 
+const { median } = await import(new URL("../perf/statistics.mjs", import.meta.url).href);
+
 const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-const median = (values: readonly number[]) =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 type Lag = ProbeLine["lagMs"];
 const worst = (lags: readonly Lag[], key: keyof Lag) =>
   Math.max(...lags.map((lag) => lag[key])).toFixed(1);
