@@ -33,25 +33,12 @@ async function serveError(
   return messageOf(await runUcm(["serve", ...args], env), expectedCode);
 }
 
-/** Qwen2.5-0.5B: 1.84 GiB of weights in fp32. */
-const bigConfig = {
-  architectures: ["Qwen2ForCausalLM"],
-  vocab_size: 151936,
-  hidden_size: 896,
-  intermediate_size: 4864,
-  num_hidden_layers: 24,
-  num_attention_heads: 14,
-  num_key_value_heads: 2,
-  max_position_embeddings: 32768,
-  rms_norm_eps: 1e-6,
-  rope_theta: 1000000,
-  tie_word_embeddings: true,
-  torch_dtype: "bfloat16",
-};
+const { qwen25Half } = await import(new URL("../perf/shapes.mjs", import.meta.url).href);
 
+/** 1.84 GiB of weights in fp32. */
 function bigModel(): string[] {
   const folder = makeTempFolder();
-  writeFileSync(join(folder, "config.json"), JSON.stringify(bigConfig));
+  writeFileSync(join(folder, "config.json"), JSON.stringify(qwen25Half));
   return ["serve", folder, "--load-format", "dummy", "--skip-tokenizer-init"];
 }
 
