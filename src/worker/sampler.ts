@@ -65,7 +65,7 @@ export function createSampler(
     return native.draw(logits, {
       temperature: Math.max(sampling.temperature, MIN_TEMPERATURE),
       // The kernels take 32 bits, requests any integer: as many as there are is no limit.
-      topK: sampling.topK < vocabSize ? Math.max(sampling.topK, 0) : 0,
+      topK: sampling.topK < vocabSize ? sampling.topK : 0,
       topP: sampling.topP,
       minP: sampling.minP,
       uniform:
