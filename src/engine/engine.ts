@@ -24,8 +24,9 @@ import { SparseTotals } from "./sparse-report.js";
 import { StepObserver } from "./step-observer.js";
 import { loadFailureError, logLoadFailure, logPrefix } from "./store-lines.js";
 import { StoreReports } from "./store-reports.js";
-import type { Executor, GenerateOutput, GenerateRequest, RecoveringExecutor } from "./types.js";
+import type { Executor, GenerateOutput, GenerateRequest } from "./types.js";
 import { checkGenerateRequest } from "./validation.js";
+import { WorkerLoss } from "./worker-loss.js";
 
 /**
  * Owns the requests: gives their sequences to the scheduler, runs its steps on the executor one at a
@@ -51,6 +52,7 @@ export class Engine {
   readonly #steps: StepObserver;
   readonly #profile: Profile | null;
   readonly #sleeper: Sleeper;
+  readonly #loss: WorkerLoss;
   readonly #meter: RequestMeter | null;
   readonly #storeReports: StoreReports;
   /** Null when attention is dense. */
@@ -58,11 +60,8 @@ export class Engine {
   #nextSeqId = 0;
   /** Set while steps run. */
   #loop: Promise<void> | null = null;
-  /** The wait for other workers after a loss. */
-  #recovery: Promise<void> | null = null;
   #isClosed = false;
   #pause: Pause | null = null;
-  #failure: UcmError | null = null;
 
   constructor(options: EngineOptions) {
     const { config, executor, tokenizer, clock = () => performance.now() } = options;
@@ -91,12 +90,12 @@ export class Engine {
     this.#scheduler = createScheduler(config);
     const { sparse, cache } = config;
     this.#sparse = sparse === null ? null : new SparseTotals(sparse.method, cache, observer);
-    if (canRecover(executor)) executor.onLost((error) => this.#lose(error));
+    this.#loss = new WorkerLoss(executor, (error) => this.#lose(error));
   }
 
   /** Why the engine takes no requests: its workers are lost, and others not there yet, or never. */
   get failure(): UcmError | null {
-    return this.#failure;
+    return this.#loss.failure;
   }
 
   /**
@@ -161,7 +160,7 @@ export class Engine {
     const prepare = async () => {
       if (this.#pause?.mode === "keep" && this.#scheduler.hasWork()) throw keepsRequests();
       await this.pause(mode);
-      if (this.#failure !== null) throw this.#failure;
+      if (this.#loss.failure !== null) throw this.#loss.failure;
     };
     return this.#sleeper.fallAsleep(prepare, () => {
       this.#scheduler = createScheduler(this.#config);
@@ -207,7 +206,7 @@ export class Engine {
     if (this.#sleeper.isAsleep) return this.stop();
     this.resume();
     await this.#loop;
-    await this.#recovery;
+    await this.#loss.settled;
     await this.#loop;
     await this.#grammars?.end();
   }
@@ -303,7 +302,7 @@ export class Engine {
   }
 
   #canStep(): boolean {
-    return this.#failure === null && this.#pause?.mode !== "keep" && this.#scheduler.hasWork();
+    return this.#loss.failure === null && this.#pause?.mode !== "keep" && this.#scheduler.hasWork();
   }
 
   async #step(): Promise<void> {
@@ -322,7 +321,7 @@ export class Engine {
     const result = await execution;
     tracer.end();
     // The workers were lost as they answered: their answer is nobody's any more.
-    if (this.#failure !== null) return;
+    if (this.#loss.failure !== null) return;
     tracer.begin("deliver");
     this.#conclude(result, scheduledMs);
     tracer.end();
@@ -413,38 +412,26 @@ export class Engine {
    * other workers instead, once; a scheduler that knows nothing of the old ones serves them.
    */
   #lose(error: UcmError): void {
-    if (this.#failure !== null) return;
-    const reason = firstLine(error);
-    this.#failure = reason;
-    const executor = canRecover(this.#executor) && !this.#isClosed ? this.#executor : null;
+    if (this.#loss.failure !== null) return;
+    const reason = this.#loss.note(error);
+    const recovers = this.#loss.canRecover && !this.#isClosed;
     for (const live of [...this.#live.keys()]) {
-      if (executor === null || !live.canRestart) this.#fail(live, reason);
-      else this.#dequeue(live);
+      if (recovers && live.canRestart) this.#dequeue(live);
+      else this.#fail(live, reason);
     }
-    if (executor === null) return;
+    if (!recovers) return;
     this.#past = this.#schedulerStats();
     this.#scheduler = createScheduler(this.#config);
     this.#storeReports.endWorkers();
     this.#sparse?.endWorkers();
-    this.#recovery = this.#recover(executor, error, this.#loop);
-  }
-
-  async #recover(
-    executor: RecoveringExecutor,
-    error: UcmError,
-    loop: Promise<void> | null,
-  ): Promise<void> {
-    try {
-      await executor.recover(error);
-      await loop;
-      this.#failure = null;
-      for (const live of [...this.#live.keys()]) this.#restart(live);
-    } catch (final) {
-      this.#failure = firstLine(toUcmError(final));
-      for (const live of [...this.#live.keys()]) this.#fail(live, this.#failure);
-    } finally {
-      this.#recovery = null;
-    }
+    this.#loss.recover(error, this.#loop, {
+      resume: () => {
+        for (const live of [...this.#live.keys()]) this.#restart(live);
+      },
+      giveUp: (final) => {
+        for (const live of [...this.#live.keys()]) this.#fail(live, final);
+      },
+    });
   }
 
   #refuseWhileDown(): void {
@@ -454,13 +441,7 @@ export class Engine {
         "The server is shutting down and takes no new requests. Please retry elsewhere, or later.",
       );
     }
-    if (this.#recovery !== null) {
-      throw new UcmError(
-        "UCM_ERR_RESTARTING",
-        "The model is being started again and takes no requests meanwhile. Please retry later.",
-      );
-    }
-    if (this.#failure !== null) throw this.#failure;
+    this.#loss.requireWorkers();
   }
 
   #schedulerStats(): SchedulerStats {
@@ -482,14 +463,4 @@ export class Engine {
     this.#unregister(live);
     live.fail(error);
   }
-}
-
-function canRecover(executor: Executor): executor is RecoveringExecutor {
-  return "recover" in executor;
-}
-
-/** What follows the first line of a worker's death are its last words, which clients do not need. */
-function firstLine(error: UcmError): UcmError {
-  const [line = ""] = error.message.split("\n", 1);
-  return line === error.message ? error : new UcmError(error.code, line);
 }
