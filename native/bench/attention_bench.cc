@@ -43,12 +43,6 @@ constexpr int64_t kDecodeBytes = int64_t{256} << 20;
 /** Of an arena. */
 constexpr int64_t kMaxLayers = 4096;
 
-struct Roofs {
-    double read_bytes;
-    double fp32_flops;
-    double bf16_flops;
-};
-
 const char* NameOf(Dtype dtype) {
     return dtype == Dtype::kFloat32 ? "float32" : dtype == Dtype::kBfloat16 ? "bfloat16" : "float16";
 }
@@ -134,9 +128,8 @@ void BenchPrefill(const Options& options, int64_t tokens, const Roofs& roofs,
     const double seconds = MedianSeconds(options.repeats, [&] { prefill.Forward(0); });
     const double pairs = 0.5 * static_cast<double>(tokens * (tokens + 1) * options.query_heads);
     const double flops = 4.0 * pairs * static_cast<double>(options.head_dim) / seconds;
-    const bool multiplies_pairs =
-        kernels.pairs != nullptr && options.dtype == Dtype::kBfloat16 && roofs.bf16_flops > 0;
-    const double roof = multiplies_pairs ? roofs.bf16_flops : roofs.fp32_flops;
+    const bool multiplies_pairs = kernels.pairs != nullptr && options.dtype == Dtype::kBfloat16;
+    const double roof = multiplies_pairs ? roofs.bf16_flops_per_s : roofs.fp32_flops_per_s;
     std::printf("{\"kind\": \"prefill\", \"length\": %ld, \"batch\": 1, \"order\": \"sequence\", "
                 "\"secondsPerLayer\": %.6e, \"rate\": %.4e, \"roof\": %.4e}\n",
                 tokens, seconds, flops, roof);
@@ -157,24 +150,20 @@ void BenchDecode(const Options& options, int64_t context, int64_t batch, bool is
                 "\"secondsPerLayer\": %.6e, \"rate\": %.4e, \"roof\": %.4e}\n",
                 context, batch, is_scattered ? "random" : "sequence",
                 seconds / static_cast<double>(layers),
-                static_cast<double>(layer_bytes * layers) / seconds, roofs.read_bytes);
+                static_cast<double>(layer_bytes * layers) / seconds, roofs.read_bytes_per_s);
 }
 
 void Run(const Options& options, const cpu::Kernels& kernels) {
     if (options.timer == "cpu") g_timer = Timer::kProcessorTime;
     ThreadPool pool(options.threads);
-    const Roofs roofs = {MeasureReadBandwidth(pool), MeasureFlops(pool, kernels.width),
-                         MeasureBf16Flops(pool, kernels)};
+    const Roofs roofs = MeasureRoofs(pool, kernels);
     if (options.phase == "sparse") {
         std::printf("%s, %d threads: reads %.1f GB/s, multiply-adds %.1f GFLOP/s\n", kernels.name,
-                    options.threads, roofs.read_bytes / 1e9, roofs.fp32_flops / 1e9);
-        return BenchSparse(kernels, pool, roofs.read_bytes);
+                    options.threads, roofs.read_bytes_per_s / 1e9, roofs.fp32_flops_per_s / 1e9);
+        return BenchSparse(kernels, pool, roofs.read_bytes_per_s);
     }
-    std::printf("{\"kind\": \"machine\", \"isa\": \"%s\", \"threads\": %d, \"kvCacheDtype\": \"%s\", "
-                "\"readBytesPerS\": %.4e, \"fp32FlopsPerS\": %.4e, \"bf16FlopsPerS\": %.4e, "
-                "\"int8OpsPerS\": %.4e}\n",
-                kernels.name, options.threads, NameOf(options.dtype), roofs.read_bytes,
-                roofs.fp32_flops, roofs.bf16_flops, MeasureInt8Ops(pool));
+    std::printf("{\"kind\": \"machine\", %s, \"kvCacheDtype\": \"%s\"}\n",
+                JsonOf(roofs, kernels, pool).c_str(), NameOf(options.dtype));
     for (const int64_t length : options.lengths) {
         if (options.phase == "all" || options.phase == "prefill") {
             BenchPrefill(options, length, roofs, kernels, pool);

@@ -19,9 +19,7 @@ int main(int argc, char** argv) {
         return 1;
     }
     ucm::ThreadPool pool(threads);
-    std::printf(
-        "{\"threads\": %d, \"readBytesPerS\": %.0f, \"flopsPerS\": %.0f, \"int8OpsPerS\": %.0f}\n",
-        threads, ucm::bench::MeasureReadBandwidth(pool),
-        ucm::bench::MeasureFlops(pool, kernels->width), ucm::bench::MeasureInt8Ops(pool));
+    const ucm::bench::Roofs roofs = ucm::bench::MeasureRoofs(pool, *kernels);
+    std::printf("{%s}\n", ucm::bench::JsonOf(roofs, *kernels, pool).c_str());
     return 0;
 }

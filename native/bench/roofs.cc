@@ -3,8 +3,8 @@
 #include <immintrin.h>
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <cstring>
 
 #include "cpu/dispatch.h"
@@ -79,7 +79,7 @@ __attribute__((target("avx2,fma"))) float MultiplyAdd256() {
     return total;
 }
 
-__attribute__((target("avx512f,avx512bw,avx512vnni"))) int64_t MultiplyAddInt8() {
+__attribute__((target("avx512f,avx512bw,avx512vnni"))) int64_t MultiplyAddInt8Avx512() {
     __m512i sums[kChains];
     for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_epi32(i);
     __m512i factor = _mm512_set1_epi8(3);
@@ -94,6 +94,26 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) int64_t MultiplyAddInt8()
         _mm512_storeu_si512(lanes, sum);
         total += lanes[0];
     }
+    return total;
+}
+
+/** The least that an exact sum of products of bytes takes: two multiplications and an addition. */
+__attribute__((target("avx2"))) int64_t MultiplyAddInt8Avx2() {
+    __m256i sums[kChains];
+    for (int i = 0; i < kChains; ++i) sums[i] = _mm256_set1_epi32(i);
+    __m256i factor = _mm256_set1_epi8(3);
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (int64_t round = 0; round < kFlopRounds; ++round) {
+        for (__m256i& sum : sums) {
+            __m256i pairs = _mm256_maddubs_epi16(factor, factor);
+            // Each chain needs a product of its own.
+            asm volatile("" : "+v"(pairs));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+        }
+        asm volatile("" : "+v"(factor));
+    }
+    int64_t total = 0;
+    for (const __m256i& sum : sums) total += _mm256_extract_epi32(sum, 0);
     return total;
 }
 
@@ -156,11 +176,6 @@ double MeasureTiles(ThreadPool& pool, int64_t depth) {
            seconds;
 }
 
-bool HasTiles() {
-    const auto& tables = cpu::AvailableKernels();
-    return std::find(tables.begin(), tables.end(), &cpu::kAmxKernels) != tables.end();
-}
-
 float MultiplyAddScalar() {
     float sums[kChains];
     for (int i = 0; i < kChains; ++i) sums[i] = static_cast<float>(i);
@@ -172,7 +187,14 @@ float MultiplyAddScalar() {
     return total;
 }
 
-}  // namespace
+/** Operations per second of `body` on all threads, which does `operations` in each of kFlopRounds. */
+template <typename Body>
+double MeasureChains(ThreadPool& pool, int64_t operations, Body body) {
+    const double seconds = BestSeconds(3, [&] {
+        pool.Run(pool.threads(), [&](int64_t, int) { g_sink += static_cast<int64_t>(body()); });
+    });
+    return static_cast<double>(operations * kFlopRounds * pool.threads()) / seconds;
+}
 
 double MeasureReadBandwidth(ThreadPool& pool) {
     const ReadBuffer buffer;
@@ -185,38 +207,41 @@ double MeasureReadBandwidth(ThreadPool& pool) {
     return static_cast<double>(kReadBytes - kPieceBytes) / seconds;
 }
 
+double MeasureFp32Flops(ThreadPool& pool, int64_t width) {
+    const int64_t operations = 2 * kChains * width;
+    if (width == 16) return MeasureChains(pool, operations, MultiplyAdd512);
+    if (width == 8) return MeasureChains(pool, operations, MultiplyAdd256);
+    return MeasureChains(pool, operations, MultiplyAddScalar);
+}
+
 double MeasureBf16Flops(ThreadPool& pool, const cpu::Kernels& kernels) {
+    if (kernels.pairs == nullptr) return 0.0;
     if (&kernels == &cpu::kAmxKernels) return MeasureTiles<false>(pool, 32);
-    if (!__builtin_cpu_supports("avx512bf16")) return 0.0;
-    constexpr int64_t kFlopsPerChain = 2 * 32;
-    const double seconds = BestSeconds(3, [&] {
-        pool.Run(pool.threads(), [&](int64_t, int) {
-            g_sink += static_cast<int64_t>(MultiplyAddPairs());
-        });
-    });
-    return static_cast<double>(kFlopsPerChain * kChains * kFlopRounds * pool.threads()) / seconds;
+    return MeasureChains(pool, 2 * kChains * 32, MultiplyAddPairs);
 }
 
-double MeasureInt8Ops(ThreadPool& pool) {
-    if (HasTiles()) return MeasureTiles<true>(pool, 64);
-    if (!__builtin_cpu_supports("avx512vnni")) return 0.0;
-    constexpr int64_t kOpsPerChain = 2 * 64;
-    const double seconds = BestSeconds(3, [&] {
-        pool.Run(pool.threads(), [&](int64_t, int) { g_sink += MultiplyAddInt8(); });
-    });
-    return static_cast<double>(kOpsPerChain * kChains * kFlopRounds * pool.threads()) / seconds;
+double MeasureInt8Ops(ThreadPool& pool, const cpu::Kernels& kernels) {
+    if (&kernels == &cpu::kAmxKernels) return MeasureTiles<true>(pool, 64);
+    if (kernels.width == 16) return MeasureChains(pool, 2 * kChains * 64, MultiplyAddInt8Avx512);
+    if (kernels.width == 8) return MeasureChains(pool, 2 * kChains * 32, MultiplyAddInt8Avx2);
+    return 0.0;
 }
 
-double MeasureFlops(ThreadPool& pool, int64_t width) {
-    const double seconds = BestSeconds(3, [&] {
-        pool.Run(pool.threads(), [&](int64_t, int) {
-            const float total = width == 16  ? MultiplyAdd512()
-                                : width == 8 ? MultiplyAdd256()
-                                             : MultiplyAddScalar();
-            g_sink += static_cast<int64_t>(total);
-        });
-    });
-    return 2.0 * kChains * kFlopRounds * static_cast<double>(width * pool.threads()) / seconds;
+}  // namespace
+
+Roofs MeasureRoofs(ThreadPool& pool, const cpu::Kernels& kernels) {
+    return {MeasureReadBandwidth(pool), MeasureFp32Flops(pool, kernels.width),
+            MeasureBf16Flops(pool, kernels), MeasureInt8Ops(pool, kernels)};
+}
+
+std::string JsonOf(const Roofs& roofs, const cpu::Kernels& kernels, const ThreadPool& pool) {
+    char text[256];
+    std::snprintf(text, sizeof text,
+                  "\"isa\": \"%s\", \"threads\": %d, \"readBytesPerS\": %.4e, "
+                  "\"fp32FlopsPerS\": %.4e, \"bf16FlopsPerS\": %.4e, \"int8OpsPerS\": %.4e",
+                  kernels.name, static_cast<int>(pool.threads()), roofs.read_bytes_per_s,
+                  roofs.fp32_flops_per_s, roofs.bf16_flops_per_s, roofs.int8_ops_per_s);
+    return text;
 }
 
 }  // namespace ucm::bench

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "common/thread_pool.h"
@@ -44,19 +45,21 @@ double MedianSeconds(int runs, Body body) {
     return SortedSeconds(runs, body)[static_cast<std::size_t>(runs / 2)];
 }
 
-/** Highest read rate of memory far beyond the caches, in bytes per second. */
-double MeasureReadBandwidth(ThreadPool& pool);
+/** What the machine does at best right now; operations count multiply and add apart. */
+struct Roofs {
+    /** Of memory far beyond the caches. */
+    double read_bytes_per_s;
+    double fp32_flops_per_s;
+    /** Of bfloat16 pairs (AMX tiles, or AVX-512 BF16); 0 of kernels without them. */
+    double bf16_flops_per_s;
+    /** Of bytes, added up in 32 bits (AMX tiles, AVX-512 VNNI, or AVX2); 0 of kernels without vectors. */
+    double int8_ops_per_s;
+};
 
-/** Highest rate of fp32 multiply-adds with `width` lanes (16, 8 or 1), two operations each, per
- * second. */
-double MeasureFlops(ThreadPool& pool, int64_t width);
+/** The roofs of the instructions that `kernels` are made of, on all threads of the pool. */
+Roofs MeasureRoofs(ThreadPool& pool, const cpu::Kernels& kernels);
 
-/** Highest rate of multiply-adds of bfloat16 pairs as the kernels have them (AMX tiles, or AVX-512 BF16),
- * two operations each, per second; 0 on a processor without them. */
-double MeasureBf16Flops(ThreadPool& pool, const cpu::Kernels& kernels);
-
-/** Highest rate of 8-bit multiply-adds into 32-bit sums (AMX tiles, or AVX-512 VNNI), two operations
- * each, per second; 0 on a processor without them. */
-double MeasureInt8Ops(ThreadPool& pool);
+/** Members of a JSON object: the instruction set, the threads, and the roofs under `...PerS`. */
+std::string JsonOf(const Roofs& roofs, const cpu::Kernels& kernels, const ThreadPool& pool);
 
 }  // namespace ucm::bench

@@ -16,6 +16,13 @@ export function randomPrompt(length) {
   return Array.from({ length }, () => Math.floor(Math.random() * qwen25Half.vocab_size));
 }
 
+/** A folder with the shape of a model, but no weights. */
+function makeDummyModel() {
+  const folder = mkdtempSync(join(tmpdir(), "ucm-perf-"));
+  writeFileSync(join(folder, "config.json"), JSON.stringify(qwen25Half));
+  return folder;
+}
+
 /**
  * An engine over a worker process, on flags of `ucm`: of the model in a folder, or with random weights of
  * Qwen2.5-0.5B's shape. `wrap` comes between it and its workers, `adapt` between the flags' configuration
@@ -25,14 +32,13 @@ export async function startEngine(
   args,
   { model = null, wrap = (executor) => executor, adapt = (config) => config } = {},
 ) {
-  const temporary = mkdtempSync(join(tmpdir(), "ucm-perf-"));
+  const temporary = model === null ? makeDummyModel() : null;
   const folder = model ?? temporary;
-  if (model === null) writeFileSync(join(folder, "config.json"), JSON.stringify(qwen25Half));
   const dummy = model === null ? ["--load-format", "dummy"] : [];
   const { flags } = await readCommandLine(
     "offline",
     [folder, ...dummy, "--skip-tokenizer-init", ...args],
-    { env: process.env, cwd: temporary },
+    { env: process.env, cwd: tmpdir() },
   );
   const config = adapt(resolveEngineConfig({ ...flags, model: folder }));
   const workers = await launchWorkers(config);
@@ -44,7 +50,7 @@ export async function startEngine(
     async stop() {
       await engine.stop();
       await workers.shutdown();
-      rmSync(temporary, { recursive: true });
+      if (temporary !== null) rmSync(temporary, { recursive: true });
     },
   };
 }
@@ -77,11 +83,13 @@ export async function measure(engine, promptTokenIds, maxTokens) {
 
 /** What the machine can do right now on so many threads, as a line for people. */
 export async function roofLine(threads) {
-  const { readBytesPerS, flopsPerS, int8OpsPerS } = await measureRoofs(threads);
+  const { isa, readBytesPerS, fp32FlopsPerS, bf16FlopsPerS, int8OpsPerS } =
+    await measureRoofs(threads);
   const rates = [
     `reads ${(readBytesPerS / 1e9).toFixed(1)} GB/s`,
-    `fp32 ${(flopsPerS / 1e9).toFixed(0)} GFLOP/s`,
+    `fp32 ${(fp32FlopsPerS / 1e9).toFixed(0)} GFLOP/s`,
+    ...(bf16FlopsPerS === 0 ? [] : [`bf16 ${(bf16FlopsPerS / 1e9).toFixed(0)} GFLOP/s`]),
     ...(int8OpsPerS === 0 ? [] : [`int8 ${(int8OpsPerS / 1e9).toFixed(0)} GOP/s`]),
   ];
-  return `${rates.join(", ")} on ${threads} threads`;
+  return `${rates.join(", ")} of ${isa} on ${threads} threads`;
 }

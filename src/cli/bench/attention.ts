@@ -2,19 +2,12 @@ import { inspectMachine } from "../../config/machine.js";
 import { UcmError } from "../../errors/index.js";
 import type { Invocation } from "../invocation.js";
 import { percentOf, reportNativeBench } from "./native-bench.js";
+import { type Roofs, renderRoofs } from "./roofs.js";
 import { centre, row } from "./serve-report.js";
 
-/** The roofs of the run; operations count multiply and add apart. */
-interface MachineLine {
+interface MachineLine extends Roofs {
   kind: "machine";
-  isa: string;
-  threads: number;
   kvCacheDtype: string;
-  readBytesPerS: number;
-  fp32FlopsPerS: number;
-  /** Of bfloat16 pairs; 0 on a processor without such instructions. */
-  bf16FlopsPerS: number;
-  int8OpsPerS: number;
 }
 
 /** One case: the rate is in operations per second for prefill, in KV bytes for decode. */
@@ -79,19 +72,6 @@ function argumentsOf(flags: Flags): string[] {
 }
 
 const withShare = (line: CaseLine) => ({ ...line, ofRoof: line.rate / line.roof });
-
-function renderRoofs(roofs: MachineLine): string {
-  const flops = (label: string, rate: number) =>
-    rate === 0 ? [] : [row(label, (rate / 1e9).toFixed(1))];
-  return [
-    centre("Machine's Roof, Same Run", "-"),
-    row("Instruction set:", roofs.isa),
-    row("Memory reads (GB/s):", (roofs.readBytesPerS / 1e9).toFixed(1)),
-    ...flops("FP32 multiply-adds (GFLOP/s):", roofs.fp32FlopsPerS),
-    ...flops("BF16 pairs (GFLOP/s):", roofs.bf16FlopsPerS),
-    ...flops("INT8 multiply-adds (GOP/s):", roofs.int8OpsPerS),
-  ].join("\n");
-}
 
 /** One line per case: time of a layer, rate, share of its roof. */
 function renderCases(cases: readonly CaseLine[]): string {

@@ -9,7 +9,7 @@ import {
   withEngine,
 } from "./engine-bench.js";
 import { RandomSource } from "./random-source.js";
-import { measureRoofs, type Roofs, renderRoofs } from "./roofs.js";
+import { measureRoofs, productsPerS, type Roofs, renderRoofs } from "./roofs.js";
 import { row } from "./serve-report.js";
 import { percentileOf, sum } from "./statistics.js";
 
@@ -102,15 +102,7 @@ function renderUse(
   const middle = [...times].sort((a, b) => a.wallS - b.wallS)[Math.floor(times.length / 2)]!;
   const { layers, head } = flopsPerToken(config);
   const flops = flags.batchSize * (flags.inputLen * layers + head);
-  const isInt8 = config.model.quantization === "int8" && roofs.int8OpsPerS > 0;
-  const lines = [
-    share(
-      "Prefill",
-      flops / middle.prefillS,
-      isInt8 ? roofs.int8OpsPerS : roofs.flopsPerS,
-      "GFLOP/s",
-    ),
-  ];
+  const lines = [share("Prefill", flops / middle.prefillS, productsPerS(config, roofs), "GFLOP/s")];
   if (flags.outputLen > 1) {
     const bytes = runtime.workers.ready.weightBytes * config.parallel.tensorParallelSize;
     const perStepS = (middle.wallS - middle.prefillS) / (flags.outputLen - 1);

@@ -10,7 +10,7 @@ import {
 } from "./engine-bench.js";
 import { share } from "./latency.js";
 import { RandomSource } from "./random-source.js";
-import { measureRoofs, renderRoofs } from "./roofs.js";
+import { measureRoofs, productsPerS, renderRoofs } from "./roofs.js";
 
 const print = (line: string) => process.stdout.write(`${line}\n`);
 
@@ -39,9 +39,7 @@ export async function runBenchThroughput(
     print(renderRoofs(roofs));
     const { layers, head } = flopsPerToken(bench.config);
     const flops = (numInput + numOutput) * layers + numOutput * head;
-    const isInt8 = bench.config.model.quantization === "int8" && roofs.int8OpsPerS > 0;
-    const roof = isInt8 ? roofs.int8OpsPerS : roofs.flopsPerS;
-    print(share("Computed", flops / elapsedS, roof, "GFLOP/s"));
+    print(share("Computed", flops / elapsedS, productsPerS(bench.config, roofs), "GFLOP/s"));
     if (flags.outputJson !== null) {
       const result = {
         elapsed_time: elapsedS,

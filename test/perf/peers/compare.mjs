@@ -12,7 +12,7 @@ import { createRequire } from "node:module";
 import { cpus, loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { execa } from "execa";
+import { measureRoofs } from "../../../dist/cli/bench/roofs.js";
 import { configureLog } from "../../../dist/log/index.js";
 import { qwen25Half } from "../shapes.mjs";
 import { startDense, startLlama, startSparse } from "./contenders.mjs";
@@ -85,15 +85,6 @@ function makePrompts({ length, batch }, round) {
   return Array.from({ length: batch }, () => Array.from({ length }, next));
 }
 
-/** Rates of memory and arithmetic right now; those of `ucm bench attention`, which has all number formats. */
-async function measureRoof() {
-  const program = join(import.meta.dirname, "../../../build/native/attention_bench");
-  const { stdout } = await execa(program, [`threads=${options.threads}`, "lengths="]);
-  const machine = JSON.parse(stdout.split("\n")[0]);
-  const rates = Object.entries(machine).filter(([key]) => key.endsWith("PerS"));
-  return { threads: machine.threads, ...Object.fromEntries(rates) };
-}
-
 /** Version of a package as it is found from a folder, however its node_modules are laid out. */
 function installedVersion(folder, name) {
   const places = createRequire(join(folder, "package.json")).resolve.paths(name);
@@ -158,7 +149,7 @@ function isDone(results, it, contender, round) {
 async function runRound(results, it, contenders, round) {
   const due = contenders.filter((contender) => !isDone(results, it, contender, round));
   if (due.length === 0) return;
-  results.addRoof(await measureRoof());
+  results.addRoof(await measureRoofs(options.threads));
   const prompts = makePrompts(it, round);
   const { name, length, batch } = it;
   for (const contender of due) {

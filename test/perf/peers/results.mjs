@@ -134,9 +134,9 @@ export function ratios(rows) {
     );
 }
 
-/** Medians of the roofs of a run. */
+/** Medians of the roofs of a run: threads, and all rates. */
 export function medianRoof({ roofs }) {
-  const keys = Object.keys(roofs[0] ?? {});
+  const keys = Object.keys(roofs[0] ?? {}).filter((key) => key !== "isa");
   return Object.fromEntries(keys.map((key) => [key, median(roofs.map((roof) => roof[key]))]));
 }
 
