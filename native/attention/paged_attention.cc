@@ -55,11 +55,15 @@ void PagedAttention::Forward(const LayerInput& input, float* out) {
         const int64_t end = std::min(step_.rows(), (task + 1) * kRowsPerTask);
         for (int64_t row = task * kRowsPerTask; row < end; ++row) PrepareRow(input, row, head);
     };
-    const auto attend = [&](int64_t task, int thread) {
-        RunItem(work.items[static_cast<std::size_t>(task)], input.layer,
-                scratch_[static_cast<std::size_t>(thread)], out);
-    };
     const auto items = static_cast<int64_t>(work.items.size());
+    const auto attend = [&](int64_t task, int thread) {
+        Scratch& scratch = scratch_[static_cast<std::size_t>(thread)];
+        // Items take about the same time, so that threads take turns.
+        const int64_t following = task + pool_.threads();
+        scratch.following = following < items ? &work.items[static_cast<std::size_t>(following)]
+                                              : nullptr;
+        RunItem(work.items[static_cast<std::size_t>(task)], input.layer, scratch, out);
+    };
     const bool describes = arena_.shape().descriptions() > 0;
     const auto filled = describes ? static_cast<int64_t>(step_.filled_blocks().size()) : 0;
     const auto attend_or_describe = [&](int64_t task, int thread) {
@@ -211,10 +215,12 @@ cpu::RowList PagedAttention::FindNextPanel(const WorkItem& item, int64_t layer, 
 
 void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out) {
     for (int64_t r = 0; r < item.rows; ++r) scratch.positions[r] = PositionOf(item, r);
-    const int64_t first = item.segment_begin * kSegmentKeys;
-    const int64_t visible = scratch.positions[item.rows - 1] + 1;
-    scratch.panel = FindRows(item, layer, Plane::kKeys, first,
-                             std::min(cpu::kPanelKeys, visible - first), scratch.rows[0]);
+    if (!AttendsToken(item)) {
+        const int64_t first = item.segment_begin * kSegmentKeys;
+        const int64_t visible = scratch.positions[item.rows - 1] + 1;
+        scratch.panel = FindRows(item, layer, Plane::kKeys, first,
+                                 std::min(cpu::kPanelKeys, visible - first), scratch.rows[0]);
+    }
     if (item.split >= 0) {
         const SplitTile& split = step_.work(layer).splits[static_cast<std::size_t>(item.split)];
         const int64_t stride = PartialFloats(item.rows, arena_.shape().head_dim);
@@ -238,6 +244,7 @@ void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scrat
 /** One segment's maxima, sums and weighted values for all rows of the item that see any of it. */
 void PagedAttention::ComputeSegment(const WorkItem& item, int64_t layer, int64_t segment,
                                     Scratch& scratch, const Partial& partial) {
+    if (AttendsToken(item)) return ComputeTokenSegment(item, layer, segment, scratch, partial);
     const int64_t first_key = segment * kSegmentKeys;
     const int64_t keys = std::min(kSegmentKeys, scratch.positions[item.rows - 1] + 1 - first_key);
     ComputeScores(item, layer, first_key, keys, scratch);
@@ -249,6 +256,59 @@ void PagedAttention::ComputeSegment(const WorkItem& item, int64_t layer, int64_t
                        &partial.sums[r]);
     }
     ComputeValues(item, layer, first_key, keys, scratch, partial.values);
+}
+
+bool PagedAttention::AttendsToken(const WorkItem& item) const {
+    const ArenaShape& shape = arena_.shape();
+    return tiles_.attend_token != nullptr && item.rows <= cpu::kMaxTokenRows &&
+           (shape.head_dim == 64 || shape.head_dim == 128) &&
+           shape.block_size >= cpu::kGroupKeys &&
+           PositionOf(item, 0) == PositionOf(item, item.rows - 1);
+}
+
+int64_t PagedAttention::FindGroups(const WorkItem& item, int64_t layer, int64_t segment,
+                                   const void** groups) const {
+    const int64_t first_key = segment * kSegmentKeys;
+    const int64_t keys = std::min(kSegmentKeys, PositionOf(item, 0) + 1 - first_key);
+    const int64_t count = cpu::GroupsOf(keys);
+    const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
+    const int64_t in_block = arena_.shape().block_size - 1;
+    for (int64_t g = 0; g < count; ++g) {
+        const int64_t position = first_key + g * cpu::kGroupKeys;
+        const uint8_t* keys_of_group = PieceAt(sequence, layer, position >> block_shift_) +
+                                       arena_.head_offset(item.kv_head) +
+                                       (position & in_block) * arena_.row_bytes();
+        groups[g] = keys_of_group;
+        groups[count + g] = keys_of_group + arena_.value_offset();
+    }
+    return 2 * count;
+}
+
+void PagedAttention::ComputeTokenSegment(const WorkItem& item, int64_t layer, int64_t segment,
+                                         Scratch& scratch, const Partial& partial) {
+    const int64_t dim = arena_.shape().head_dim;
+    const int64_t first_key = segment * kSegmentKeys;
+    int64_t count = FindGroups(item, layer, segment, scratch.groups);
+    const int64_t end = count + cpu::kTokenLookahead;
+    const WorkItem* following = scratch.following;
+    if (segment + 1 < item.segment_end) {
+        count += FindGroups(item, layer, segment + 1, scratch.groups + count);
+    } else if (following != nullptr && AttendsToken(*following)) {
+        count += FindGroups(*following, layer, following->segment_begin, scratch.groups + count);
+    }
+    // To fetch again what was read last costs nothing.
+    std::fill(scratch.groups + count, scratch.groups + end, scratch.groups[count - 1]);
+    tiles_.attend_token({.queries = QueryOf(item),
+                         .rows = item.rows,
+                         .head_dim = dim,
+                         .count = std::min(kSegmentKeys, scratch.positions[0] + 1 - first_key),
+                         .groups = scratch.groups,
+                         .scores = scratch.scores.data(),
+                         .score_stride = kScoreStride,
+                         .values = partial.values,
+                         .value_stride = PaddedHeadDim(dim),
+                         .maxima = partial.maxima,
+                         .sums = partial.sums});
 }
 
 void PagedAttention::ComputeScores(const WorkItem& item, int64_t layer, int64_t first_key,

@@ -51,6 +51,10 @@ class PagedAttention {
     void Forward(const LayerInput& input, float* out);
 
   private:
+    static constexpr int64_t kSegmentGroups = cpu::GroupsOf(kSegmentKeys);
+    static_assert(cpu::kTokenLookahead == 2 * kSegmentGroups,
+                  "what is fetched ahead is the next segment");
+
     /** Buffers of one thread. */
     struct Scratch {
         AlignedBuffer<float> keys;
@@ -64,6 +68,10 @@ class PagedAttention {
         /** The panel that is read next; addresses of its rows, and of the one behind it. */
         cpu::RowList panel;
         const void* rows[2][cpu::kPanelKeys];
+        /** The item that the thread will probably take next, or null. */
+        const WorkItem* following = nullptr;
+        /** Of a token's segment, and of those that are fetched meanwhile. */
+        const void* groups[2 * kSegmentGroups + cpu::kTokenLookahead];
     };
     enum class Plane { kKeys, kValues };
 
@@ -103,6 +111,13 @@ class PagedAttention {
                        Scratch& scratch);
     void ComputeValues(const WorkItem& item, int64_t layer, int64_t first_key, int64_t keys,
                        Scratch& scratch, float* values);
+    /** Whether the item's rows are of one token, in a shape that has kernels of its own. */
+    bool AttendsToken(const WorkItem& item) const;
+    /** Groups of the segment's keys, then of their values, into `groups`; returns how many. */
+    int64_t FindGroups(const WorkItem& item, int64_t layer, int64_t segment,
+                       const void** groups) const;
+    void ComputeTokenSegment(const WorkItem& item, int64_t layer, int64_t segment,
+                             Scratch& scratch, const Partial& partial);
     void MergeSegment(const WorkItem& item, int64_t segment, const Partial& partial,
                       const Partial& later);
     void MergeSplit(const SplitTile& split, int64_t layer, float* out);

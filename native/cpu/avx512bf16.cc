@@ -16,6 +16,7 @@ namespace {
 
 #include "cpu/attention_kernels.inc"
 #include "cpu/pair_kernels.inc"
+#include "cpu/token_kernels.inc"
 #include "cpu/tensor_kernels.inc"
 #include "cpu/avx512_int8.inc"
 #include "cpu/dense_kernels.inc"
@@ -23,7 +24,7 @@ namespace {
 void MultiplyInt8(const Int8Product& product) { MultiplyInt8From(product, 0); }
 
 constexpr TileKernels kPairKernels = {PairProduct::kWordValues, PackKeyWords, PackValueWords,
-                                      MultiplyWords<PairProduct>, SoftmaxWords};
+                                      MultiplyWords<PairProduct>, SoftmaxWords, AttendToken};
 
 }  // namespace
 

@@ -65,6 +65,39 @@ struct Product {
     RowList next;
 };
 
+/** Keys of a group of TokenSegment. */
+constexpr int64_t kGroupKeys = 16;
+/** Most rows of a TokenSegment. */
+constexpr int64_t kMaxTokenRows = 8;
+/** Groups that are fetched ahead of the one that is read. */
+constexpr int64_t kTokenLookahead = 32;
+
+constexpr int64_t GroupsOf(int64_t keys) { return (keys + kGroupKeys - 1) / kGroupKeys; }
+
+/** Attention of one token's query heads that share a KV head over the keys of one segment. */
+struct TokenSegment {
+    /** Words [rows][head_dim / word_values]; at most kMaxTokenRows rows. */
+    const float* queries;
+    int64_t rows;
+    /** 64 or 128. */
+    int64_t head_dim;
+    /** Keys, at least one. */
+    int64_t count;
+    /**
+     * Addresses of arrays [kGroupKeys][head_dim] that are readable as a whole: the GroupsOf(count) of the
+     * keys, those of their values, and kTokenLookahead that will be read next (any address serves).
+     */
+    const void* const* groups;
+    /** Scratch [rows][count up to the next two groups]. */
+    float* scores;
+    int64_t score_stride;
+    /** Out: weighted values, greatest scores and sums of weights. */
+    float* values;
+    int64_t value_stride;
+    float* maxima;
+    float* sums;
+};
+
 /**
  * The tile routines of attention over words of one float, or of two bfloat16 where an instruction set
  * multiplies pairs of them. Then queries and softmax weights are rounded to bfloat16, products and sums
@@ -92,6 +125,8 @@ struct TileKernels {
      * kept.
      */
     void (*softmax)(float* x, int64_t count, float* max, float* sum);
+    /** What the routines above give for the segment, to the bit; or null. */
+    void (*attend_token)(const TokenSegment& segment) = nullptr;
 };
 
 /** sums[r, n] = sum over k of (a[r, k] - 128) * panel(k, n), exact in 32 bits. */

@@ -209,25 +209,40 @@ UCM_TEST(AttentionBitsDoNotDependOnTheBatch) {
     }
 }
 
-/** A decode over many segments splits between threads; one thread computes it whole. */
+/**
+ * A decode over many segments splits between threads; one thread computes it whole, and a prefill in
+ * tiles of many rows.
+ */
 UCM_TEST(AttentionBitsOfSplitDecode) {
     Random random(4);
-    const std::vector<int64_t> lengths = {1300, 600};
-    const ArenaShape shape = MakeShape(64, 2, 2, 32, Dtype::kBfloat16, lengths);
-    const AttentionCase input = AttentionCase::Make(random, shape, true, false, lengths);
-    for (const cpu::Kernels* kernels : cpu::AvailableKernels()) {
-        std::vector<float> expected;
-        for (const int threads : {1, 2, 4}) {
-            ThreadPool pool(threads);
-            AttentionRunner runner(input, *kernels, pool, static_cast<uint32_t>(threads), true);
-            runner.Step({{0, 0, 1295}, {1, 0, 595}});
-            for (int64_t i = 0; i < 5; ++i) {
-                runner.Step({{0, 1295 + i, 1296 + i}, {1, 595 + i, 596 + i}});
+    const auto check = [&](int64_t head_dim, int64_t group, int64_t block_size,
+                           const std::vector<int64_t>& lengths) {
+        const ArenaShape shape =
+            MakeShape(head_dim, 2, group, block_size, Dtype::kBfloat16, lengths);
+        const AttentionCase input = AttentionCase::Make(random, shape, true, false, lengths);
+        for (const cpu::Kernels* kernels : cpu::AvailableKernels()) {
+            ThreadPool one_thread(1);
+            AttentionRunner whole(input, *kernels, one_thread, 1, true);
+            whole.Step(WholeSequences(input));
+            for (const int threads : {1, 2, 4}) {
+                ThreadPool pool(threads);
+                AttentionRunner runner(input, *kernels, pool, static_cast<uint32_t>(threads), true);
+                const int64_t first = lengths[0] - 5;
+                const int64_t second = lengths[1] - 5;
+                runner.Step({{0, 0, first}, {1, 0, second}});
+                for (int64_t i = 0; i < 5; ++i) {
+                    runner.Step({{0, first + i, first + i + 1}, {1, second + i, second + i + 1}});
+                }
+                CheckSameBits(runner.output(), whole.output(),
+                              std::string(kernels->name) + ", head dim " +
+                                  std::to_string(head_dim) + ", group " + std::to_string(group));
             }
-            if (threads == 1) expected = runner.output();
-            CheckSameBits(runner.output(), expected, std::string(kernels->name));
         }
-    }
+    };
+    check(64, 2, 32, {1300, 600});
+    check(64, 7, 16, {530, 270});
+    check(128, 8, 16, {530, 270});
+    check(64, 9, 8, {530, 270});
 }
 
 /** The last block's unwritten slots, and a sequence mate's later rows, may hold anything. */

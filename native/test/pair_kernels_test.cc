@@ -11,6 +11,9 @@
 namespace ucm::test {
 namespace {
 
+/** Rows of a segment and of its scores. */
+constexpr int64_t kTokenStride = 272;
+
 using cpu::Dtype;
 using cpu::Kernels;
 
@@ -26,8 +29,8 @@ struct Halves {
     float at(int64_t row, int64_t column) const {
         return values[static_cast<std::size_t>(row * columns + column)];
     }
-    cpu::RowList list(int64_t count) const {
-        return {pointers.data(), count, Dtype::kBfloat16, columns};
+    cpu::RowList list(int64_t count, int64_t first = 0) const {
+        return {pointers.data() + first, count, Dtype::kBfloat16, columns};
     }
 
     int64_t columns;
@@ -56,6 +59,79 @@ float NumberOf(float word, int64_t half) {
     float number = 0.0f;
     std::memcpy(&number, &bits, sizeof(number));
     return number;
+}
+
+/** What attention of a token computes of a segment. */
+struct TokenResult {
+    TokenResult(int64_t rows, int64_t dim)
+        : values(static_cast<std::size_t>(rows * dim), NAN),
+          maxima(static_cast<std::size_t>(rows)),
+          sums(static_cast<std::size_t>(rows)) {}
+    bool operator==(const TokenResult&) const = default;
+
+    std::vector<float> values, maxima, sums;
+};
+
+/** By panels of all keys, as tiles of any number of rows are. */
+TokenResult AttendByPanels(const cpu::TileKernels& pairs, const std::vector<float>& queries,
+                           int64_t rows, const Halves& keys, const Halves& values, int64_t count) {
+    const int64_t dim = keys.columns;
+    TokenResult result(rows, dim);
+    std::vector<float> scores(static_cast<std::size_t>(rows * kTokenStride));
+    std::vector<float> panel(static_cast<std::size_t>(cpu::kPanelKeys * dim));
+    cpu::Product product = {.a = queries.data(), .lda = dim / 2, .b = panel.data(),
+                            .ldb = cpu::kPanelKeys, .c = nullptr, .ldc = kTokenStride, .rows = rows,
+                            .columns = cpu::kPanelKeys, .depths = nullptr, .depth = dim,
+                            .accumulate = false, .next = {}};
+    for (int64_t key = 0; key < count; key += cpu::kPanelKeys) {
+        pairs.pack_keys(keys.list(cpu::kPanelKeys, key), panel.data());
+        product.c = scores.data() + key;
+        pairs.multiply(product);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+        const auto row = static_cast<std::size_t>(r);
+        pairs.softmax(scores.data() + r * kTokenStride, count, &result.maxima[row],
+                      &result.sums[row]);
+    }
+    product.lda = kTokenStride;
+    product.c = result.values.data();
+    product.ldb = product.ldc = product.columns = dim;
+    for (int64_t key = 0; key < count; key += cpu::kPanelKeys) {
+        const int64_t seen = std::min(cpu::kPanelKeys, count - key);
+        const std::vector<int32_t> depths(static_cast<std::size_t>(rows),
+                                          static_cast<int32_t>(seen));
+        pairs.pack_values(values.list(seen, key), panel.data(), dim);
+        product.a = scores.data() + key / 2;
+        product.depths = depths.data();
+        product.accumulate = key > 0;
+        pairs.multiply(product);
+    }
+    return result;
+}
+
+TokenResult AttendByGroups(const cpu::TileKernels& pairs, const std::vector<float>& queries,
+                           int64_t rows, const Halves& keys, const Halves& values, int64_t count) {
+    TokenResult result(rows, keys.columns);
+    std::vector<const void*> groups;
+    for (const Halves* plane : {&keys, &values}) {
+        for (int64_t group = 0; group < cpu::GroupsOf(count); ++group) {
+            groups.push_back(plane->pointers[static_cast<std::size_t>(group * cpu::kGroupKeys)]);
+        }
+    }
+    groups.resize(groups.size() + cpu::kTokenLookahead, keys.pointers[0]);
+    std::vector<float> scores(static_cast<std::size_t>(rows * kTokenStride));
+    pairs.attend_token({.queries = queries.data(),
+                        .rows = rows,
+                        .head_dim = keys.columns,
+                        .count = count,
+                        .groups = groups.data(),
+                        .scores = scores.data(),
+                        .score_stride = kTokenStride,
+                        .values = result.values.data(),
+                        .value_stride = keys.columns,
+                        .maxima = result.maxima.data(),
+                        .sums = result.sums.data()});
+    return result;
 }
 
 }  // namespace
@@ -167,6 +243,35 @@ UCM_TEST(PairSoftmaxRoundsItsWeights) {
                 kept += weight;
             }
             UCM_CHECK(std::abs(sum - kept) <= 1e-6 * kept);
+        }
+    });
+}
+
+/** Keys behind the last one that is seen, up to the end of their group, are NaN. */
+UCM_TEST(PairAttentionOfATokenIsThatOfPanels) {
+    Random random(4);
+    ForPairKernels([&](const Kernels& kernels, const cpu::TileKernels& pairs) {
+        if (pairs.attend_token == nullptr) {
+            std::printf("   %s has no kernel for one token\n", kernels.name);
+            return;
+        }
+        for (const int64_t dim : {64, 128}) {
+            for (const int64_t count : {1, 2, 15, 16, 17, 33, 48, 100, 129, 255, 256}) {
+                const int64_t rows = random.Integer(1, cpu::kMaxTokenRows);
+                const Halves query(random, kernels, rows, dim);
+                std::vector<float> queries(static_cast<std::size_t>(rows * dim / 2));
+                std::memcpy(queries.data(), query.stored.data(), query.stored.size() * 2);
+                Halves keys(random, kernels, kTokenStride, dim);
+                Halves values(random, kernels, kTokenStride, dim);
+                for (Halves* plane : {&keys, &values}) {
+                    std::fill(plane->stored.begin() + count * dim, plane->stored.end(),
+                              uint16_t{0x7fc0});
+                }
+                const TokenResult result =
+                    AttendByGroups(pairs, queries, rows, keys, values, count);
+                for (const float value : result.values) UCM_CHECK(std::isfinite(value));
+                UCM_CHECK(result == AttendByPanels(pairs, queries, rows, keys, values, count));
+            }
         }
     });
 }
