@@ -18,7 +18,9 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
 }  // namespace
 
 Status PagedAttention::BeginStep(const BatchView& batch) {
-    UCM_RETURN_IF_ERROR(step_.Build(arena_.shape(), rope_, batch, pool_.threads()));
+    const int64_t most_rows = columns_ != nullptr ? kColumnTileRows : kPanelTileRows;
+    UCM_RETURN_IF_ERROR(
+        step_.Build(arena_.shape(), rope_, batch, pool_.threads(), most_rows));
     ReserveScratch();
     return Status::Ok();
 }
@@ -27,12 +29,17 @@ void PagedAttention::ReserveScratch() {
     const ArenaShape& shape = arena_.shape();
     const int64_t padded = PaddedHeadDim(shape.head_dim);
     scratch_.resize(static_cast<std::size_t>(pool_.threads()));
+    const int64_t rows = columns_ != nullptr ? kColumnTileRows : kPanelTileRows;
     for (Scratch& scratch : scratch_) {
-        scratch.keys.Reserve(shape.head_dim * cpu::kPanelKeys);
-        scratch.values.Reserve(cpu::kPanelKeys * padded);
-        scratch.scores.Reserve(kMaxTileRows * kScoreStride);
-        scratch.result.Reserve(PartialFloats(kMaxTileRows, shape.head_dim));
-        scratch.segment_result.Reserve(PartialFloats(kMaxTileRows, shape.head_dim));
+        scratch.result.Reserve(PartialFloats(rows, shape.head_dim));
+        scratch.segment_result.Reserve(PartialFloats(rows, shape.head_dim));
+        if (columns_ != nullptr) {
+            ReserveColumns(scratch);
+        } else {
+            scratch.keys.Reserve(shape.head_dim * cpu::kPanelKeys);
+            scratch.values.Reserve(cpu::kPanelKeys * padded);
+            scratch.scores.Reserve(rows * kScoreStride);
+        }
     }
     queries_.Reserve(step_.rows() * shape.num_query_heads * shape.head_dim);
     if (tiles_.word_values > 1) {
@@ -165,8 +172,9 @@ const uint8_t* PagedAttention::PieceAt(const SequenceSpan& sequence, int64_t lay
 }
 
 PagedAttention::Partial PagedAttention::PartialAt(float* floats, int64_t rows) const {
-    float* maxima = floats + rows * PaddedHeadDim(arena_.shape().head_dim);
-    return {floats, maxima, maxima + rows};
+    const int64_t padded = PaddedRows(rows);
+    float* maxima = floats + padded * PaddedHeadDim(arena_.shape().head_dim);
+    return {floats, maxima, maxima + padded};
 }
 
 const float* PagedAttention::QueryOf(const WorkItem& item) {
@@ -215,7 +223,9 @@ cpu::RowList PagedAttention::FindNextPanel(const WorkItem& item, int64_t layer, 
 
 void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out) {
     for (int64_t r = 0; r < item.rows; ++r) scratch.positions[r] = PositionOf(item, r);
-    if (!AttendsToken(item)) {
+    if (columns_ != nullptr) {
+        PackColumns(item, scratch);
+    } else if (!AttendsToken(item)) {
         const int64_t first = item.segment_begin * kSegmentKeys;
         const int64_t visible = scratch.positions[item.rows - 1] + 1;
         scratch.panel = FindRows(item, layer, Plane::kKeys, first,
@@ -244,6 +254,7 @@ void PagedAttention::RunItem(const WorkItem& item, int64_t layer, Scratch& scrat
 /** One segment's maxima, sums and weighted values for all rows of the item that see any of it. */
 void PagedAttention::ComputeSegment(const WorkItem& item, int64_t layer, int64_t segment,
                                     Scratch& scratch, const Partial& partial) {
+    if (columns_ != nullptr) return AttendColumns(item, layer, segment, scratch, partial);
     if (AttendsToken(item)) return ComputeTokenSegment(item, layer, segment, scratch, partial);
     const int64_t first_key = segment * kSegmentKeys;
     const int64_t keys = std::min(kSegmentKeys, scratch.positions[item.rows - 1] + 1 - first_key);
@@ -269,8 +280,8 @@ bool PagedAttention::AttendsToken(const WorkItem& item) const {
 int64_t PagedAttention::FindGroups(const WorkItem& item, int64_t layer, int64_t segment,
                                    const void** groups) const {
     const int64_t first_key = segment * kSegmentKeys;
-    const int64_t keys = std::min(kSegmentKeys, PositionOf(item, 0) + 1 - first_key);
-    const int64_t count = cpu::GroupsOf(keys);
+    const int64_t visible = PositionOf(item, item.rows - 1) + 1;
+    const int64_t count = cpu::GroupsOf(std::min(kSegmentKeys, visible - first_key));
     const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
     const int64_t in_block = arena_.shape().block_size - 1;
     for (int64_t g = 0; g < count; ++g) {
@@ -284,18 +295,20 @@ int64_t PagedAttention::FindGroups(const WorkItem& item, int64_t layer, int64_t 
     return 2 * count;
 }
 
+int64_t PagedAttention::FindNextGroups(const WorkItem& item, int64_t layer, int64_t segment,
+                                       const WorkItem* following, const void** groups) const {
+    if (segment + 1 < item.segment_end) return FindGroups(item, layer, segment + 1, groups);
+    if (following == nullptr || (columns_ == nullptr && !AttendsToken(*following))) return 0;
+    return FindGroups(*following, layer, following->segment_begin, groups);
+}
+
 void PagedAttention::ComputeTokenSegment(const WorkItem& item, int64_t layer, int64_t segment,
                                          Scratch& scratch, const Partial& partial) {
     const int64_t dim = arena_.shape().head_dim;
     const int64_t first_key = segment * kSegmentKeys;
     int64_t count = FindGroups(item, layer, segment, scratch.groups);
     const int64_t end = count + cpu::kTokenLookahead;
-    const WorkItem* following = scratch.following;
-    if (segment + 1 < item.segment_end) {
-        count += FindGroups(item, layer, segment + 1, scratch.groups + count);
-    } else if (following != nullptr && AttendsToken(*following)) {
-        count += FindGroups(*following, layer, following->segment_begin, scratch.groups + count);
-    }
+    count += FindNextGroups(item, layer, segment, scratch.following, scratch.groups + count);
     // To fetch again what was read last costs nothing.
     std::fill(scratch.groups + count, scratch.groups + end, scratch.groups[count - 1]);
     tiles_.attend_token({.queries = QueryOf(item),
@@ -367,6 +380,7 @@ void PagedAttention::ComputeValues(const WorkItem& item, int64_t layer, int64_t 
 
 void PagedAttention::MergeSegment(const WorkItem& item, int64_t segment, const Partial& partial,
                                   const Partial& later) {
+    if (columns_ != nullptr) return MergeColumns(item, partial, later);
     const int64_t dim = arena_.shape().head_dim;
     const int64_t padded = PaddedHeadDim(dim);
     for (int64_t r = 0; r < item.rows; ++r) {
@@ -388,22 +402,35 @@ void PagedAttention::MergeSplit(const SplitTile& split, int64_t layer, float* ou
     WriteResult(tile, layer, result, out);
 }
 
+float* PagedAttention::OutputOf(const WorkItem& item, int64_t row, float* out) const {
+    const ArenaShape& shape = arena_.shape();
+    const int64_t group = shape.group_size();
+    const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
+    const int64_t tile_row = item.row_begin + row;
+    const int64_t token = sequence.first_row + tile_row / group;
+    const int64_t head = item.kv_head * group + tile_row % group;
+    return out + (token * shape.num_query_heads + head) * shape.head_dim;
+}
+
 void PagedAttention::WriteResult(const WorkItem& item, int64_t layer, const Partial& partial,
                                  float* out) {
     const ArenaShape& shape = arena_.shape();
     const int64_t dim = shape.head_dim;
-    const int64_t group = shape.group_size();
-    const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
-    for (int64_t r = 0; r < item.rows; ++r) {
-        const int64_t tile_row = item.row_begin + r;
-        const int64_t row = sequence.first_row + tile_row / group;
-        const int64_t head = item.kv_head * group + tile_row % group;
-        kernels_.scale(partial.values + r * PaddedHeadDim(dim), 1.0f / partial.sums[r],
-                       out + (row * shape.num_query_heads + head) * dim, dim);
-        if (const SparseRow* sparse = sequence.sparse; sparse != nullptr) {
-            sparse->maxima[layer * shape.num_query_heads + head] = partial.maxima[r];
-            sparse->sums[layer * shape.num_query_heads + head] = partial.sums[r];
+    if (columns_ != nullptr) {
+        WriteColumns(item, partial, out);
+    } else {
+        for (int64_t r = 0; r < item.rows; ++r) {
+            kernels_.scale(partial.values + r * PaddedHeadDim(dim), 1.0f / partial.sums[r],
+                           OutputOf(item, r, out), dim);
         }
+    }
+    const SequenceSpan& sequence = step_.sequences()[static_cast<std::size_t>(item.sequence)];
+    if (const SparseRow* sparse = sequence.sparse; sparse != nullptr) {
+        // A sparse sequence has one row: its heads are those of the item, from row_begin on.
+        const int64_t first = layer * shape.num_query_heads +
+                              item.kv_head * shape.group_size() + item.row_begin;
+        std::copy_n(partial.maxima, item.rows, sparse->maxima + first);
+        std::copy_n(partial.sums, item.rows, sparse->sums + first);
     }
 }
 

@@ -41,6 +41,7 @@ class PagedAttention {
           rope_(std::move(rope)),
           kernels_(kernels),
           tiles_(cpu::TilesFor(kernels, arena.shape().dtype)),
+          columns_(ColumnsFor(kernels, arena.shape())),
           block_shift_(std::countr_zero(static_cast<uint64_t>(arena.shape().block_size))),
           pool_(pool) {}
 
@@ -57,7 +58,9 @@ class PagedAttention {
 
     /** Buffers of one thread. */
     struct Scratch {
+        /** Packed: a panel of keys, or the queries of columns. */
         AlignedBuffer<float> keys;
+        /** Packed: a panel of values, or a segment of them. */
         AlignedBuffer<float> values;
         AlignedBuffer<float> scores;
         AlignedBuffer<float> result;
@@ -70,8 +73,10 @@ class PagedAttention {
         const void* rows[2][cpu::kPanelKeys];
         /** The item that the thread will probably take next, or null. */
         const WorkItem* following = nullptr;
-        /** Of a token's segment, and of those that are fetched meanwhile. */
+        /** Of a segment, and of the one that is fetched meanwhile. */
         const void* groups[2 * kSegmentGroups + cpu::kTokenLookahead];
+        /** Keys of a segment that the rows of columns see. */
+        int32_t seen[kMaxTileRows];
     };
     enum class Plane { kKeys, kValues };
 
@@ -82,6 +87,9 @@ class PagedAttention {
         float* sums;
     };
 
+    /** The kernels by columns, where there are such for the arena; or null. */
+    static const cpu::ColumnKernels* ColumnsFor(const cpu::Kernels& kernels,
+                                                const ArenaShape& shape);
     void ReserveScratch();
     Partial PartialAt(float* floats, int64_t rows) const;
     /** Position of a tile row among the keys of its sequence. */
@@ -116,8 +124,33 @@ class PagedAttention {
     /** Groups of the segment's keys, then of their values, into `groups`; returns how many. */
     int64_t FindGroups(const WorkItem& item, int64_t layer, int64_t segment,
                        const void** groups) const;
+    /**
+     * The same for what the thread reads after a segment, or none: the item's next segment, or the first of
+     * the item that follows.
+     */
+    int64_t FindNextGroups(const WorkItem& item, int64_t layer, int64_t segment,
+                           const WorkItem* following, const void** groups) const;
     void ComputeTokenSegment(const WorkItem& item, int64_t layer, int64_t segment,
                              Scratch& scratch, const Partial& partial);
+
+    // By columns: paged_columns.cc.
+    void ReserveColumns(Scratch& scratch) const;
+    void PackColumns(const WorkItem& item, Scratch& scratch);
+    void AttendColumns(const WorkItem& item, int64_t layer, int64_t segment, Scratch& scratch,
+                       const Partial& partial);
+    /** The same row by row, so that none meets a value that it does not see. */
+    void AttendColumnRows(const WorkItem& item, cpu::ColumnSegment segment, Scratch& scratch);
+    void MergeColumns(const WorkItem& item, const Partial& partial, const Partial& later) const;
+    void WriteColumns(const WorkItem& item, const Partial& partial, float* out) const;
+    /** Column `index` of a partial result. */
+    cpu::ColumnPartial ColumnOf(const Partial& partial, int64_t index) const {
+        const int64_t row = index * cpu::kColumnRows;
+        return {partial.values + row * arena_.shape().head_dim, partial.maxima + row,
+                partial.sums + row};
+    }
+    /** Where the attention of an item's row goes. */
+    float* OutputOf(const WorkItem& item, int64_t row, float* out) const;
+
     void MergeSegment(const WorkItem& item, int64_t segment, const Partial& partial,
                       const Partial& later);
     void MergeSplit(const SplitTile& split, int64_t layer, float* out);
@@ -127,6 +160,7 @@ class PagedAttention {
     const Rope rope_;
     const cpu::Kernels& kernels_;
     const cpu::TileKernels tiles_;
+    const cpu::ColumnKernels* const columns_;
     const int block_shift_;
     ThreadPool& pool_;
     Step step_;

@@ -65,7 +65,8 @@ void AddTile(const ArenaShape& shape, const WorkItem& tile, int64_t target_cost,
 
 }  // namespace
 
-Status Step::Build(const ArenaShape& shape, const Rope& rope, const BatchView& batch, int threads) {
+Status Step::Build(const ArenaShape& shape, const Rope& rope, const BatchView& batch, int threads,
+                   int64_t most_rows) {
     rows_ = 0;
     UCM_RETURN_IF_ERROR(CheckSequences(shape, batch));
     UCM_RETURN_IF_ERROR(CheckSparse(shape, batch));
@@ -79,9 +80,9 @@ Status Step::Build(const ArenaShape& shape, const Rope& rope, const BatchView& b
     }
     FindFilledBlocks(shape);
     BuildRotations(rope);
-    BuildWork(shape, threads, shape.num_layers, &work_);
+    BuildWork(shape, threads, most_rows, shape.num_layers, &work_);
     dense_work_ = {};
-    if (dense_layers_ > 0) BuildWork(shape, threads, 0, &dense_work_);
+    if (dense_layers_ > 0) BuildWork(shape, threads, most_rows, 0, &dense_work_);
     return Status::Ok();
 }
 
@@ -231,14 +232,15 @@ void Step::BuildRotations(const Rope& rope) {
  * Cuts a layer into work items. Only balance depends on this: neither the height of a tile nor who
  * computes which segment changes a row's bits.
  */
-void Step::BuildWork(const ArenaShape& shape, int threads, int64_t layer, WorkList* work) const {
+void Step::BuildWork(const ArenaShape& shape, int threads, int64_t most_rows, int64_t layer,
+                     WorkList* work) const {
     *work = {};
     const auto position_at = [&](const SequenceSpan& sequence) {
         const SparseRow* sparse = sequence.sparse;
         const int64_t more = sparse == nullptr ? 0 : sparse->SlotsAt(layer) - sparse->slots;
         return sequence.first_position + more * shape.block_size;
     };
-    int64_t tile_rows = kMaxTileRows;
+    int64_t tile_rows = most_rows;
     const auto count_tiles = [&] {
         int64_t tiles = 0;
         for (const SequenceSpan& sequence : sequences_) {

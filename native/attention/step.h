@@ -14,8 +14,10 @@ namespace ucm {
 constexpr int64_t kSegmentKeys = 256;
 /** Floats from one row of a segment's scores to the next: at a power of two they would share few lines of a cache. */
 constexpr int64_t kScoreStride = kSegmentKeys + cpu::kMaxWidth;
-/** Most rows of one work item. */
-constexpr int64_t kMaxTileRows = 96;
+/** Most rows of one work item that packs panels of keys and values, and of one that attends by columns. */
+constexpr int64_t kPanelTileRows = 96;
+constexpr int64_t kColumnTileRows = 256;
+constexpr int64_t kMaxTileRows = std::max(kPanelTileRows, kColumnTileRows);
 
 /** Rotary embedding; see RopeSpec of src/native/types.ts. Empty inv_freq: none. */
 struct Rope {
@@ -119,8 +121,12 @@ struct WorkList {
 /** A checked batch: where its rows are, their rotations, and the work list of each layer. */
 class Step {
   public:
-    /** Fails, leaving the step unusable, when the batch does not fit the arena. */
-    Status Build(const ArenaShape& shape, const Rope& rope, const BatchView& batch, int threads);
+    /**
+     * Work items get `most_rows` rows at most. Fails, leaving the step unusable, when the batch does not fit
+     * the arena.
+     */
+    Status Build(const ArenaShape& shape, const Rope& rope, const BatchView& batch, int threads,
+                 int64_t most_rows);
 
     int64_t rows() const { return rows_; }
     std::span<const SequenceSpan> sequences() const { return sequences_; }
@@ -146,7 +152,8 @@ class Step {
     Status CheckWrites(const ArenaShape& shape);
     void FindFilledBlocks(const ArenaShape& shape);
     void BuildRotations(const Rope& rope);
-    void BuildWork(const ArenaShape& shape, int threads, int64_t layer, WorkList* work) const;
+    void BuildWork(const ArenaShape& shape, int threads, int64_t most_rows, int64_t layer,
+                   WorkList* work) const;
 
     int64_t rows_ = 0;
     std::vector<SequenceSpan> sequences_;
@@ -172,9 +179,14 @@ constexpr int64_t PaddedHeadDim(int64_t head_dim) {
     return (head_dim + cpu::kMaxWidth - 1) / cpu::kMaxWidth * cpu::kMaxWidth;
 }
 
-/** Floats of one segment's partial result: values [rows][padded head dim], maxima, sums [rows]. */
+/** Rows for which there is room where there is some for `rows`: whole columns. */
+constexpr int64_t PaddedRows(int64_t rows) {
+    return (rows + cpu::kColumnRows - 1) / cpu::kColumnRows * cpu::kColumnRows;
+}
+
+/** Floats of one segment's partial result: values [padded rows][padded head dim], maxima, sums. */
 constexpr int64_t PartialFloats(int64_t rows, int64_t head_dim) {
-    return rows * (PaddedHeadDim(head_dim) + 2);
+    return PaddedRows(rows) * (PaddedHeadDim(head_dim) + 2);
 }
 
 }  // namespace ucm

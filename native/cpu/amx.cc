@@ -18,6 +18,7 @@ namespace {
 #include "cpu/attention_kernels.inc"
 #include "cpu/pair_kernels.inc"
 #include "cpu/amx_multiply.inc"
+#include "cpu/amx_attention.inc"
 #include "cpu/tensor_kernels.inc"
 #include "cpu/avx512_int8.inc"
 #include "cpu/amx_int8.inc"
@@ -25,6 +26,8 @@ namespace {
 
 constexpr TileKernels kAmxTileKernels = {PairProduct::kWordValues, PackKeyWords, PackValueWords,
                                          MultiplyInTiles, SoftmaxWords};
+constexpr ColumnKernels kAmxColumnKernels = {PackColumns, PackValueColumns, AttendColumns, MergeColumn,
+                                             WriteColumn};
 
 }  // namespace
 
@@ -32,6 +35,7 @@ const Kernels kAmxKernels = {
     "amx",
     kWidth,
     &kAmxTileKernels,
+    &kAmxColumnKernels,
 #include "cpu/kernel_table.inc"
 };
 

@@ -191,6 +191,7 @@ const Kernels kAvx2Kernels = {
     "avx2",
     kWidth,
     nullptr,
+    nullptr,
 #include "cpu/kernel_table.inc"
 };
 

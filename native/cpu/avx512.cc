@@ -25,6 +25,7 @@ const Kernels kAvx512Kernels = {
     "avx512",
     kWidth,
     nullptr,
+    nullptr,
 #include "cpu/kernel_table.inc"
 };
 

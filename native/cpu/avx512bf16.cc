@@ -32,6 +32,7 @@ const Kernels kAvx512Bf16Kernels = {
     "avx512bf16",
     kWidth,
     &kPairKernels,
+    nullptr,
 #include "cpu/kernel_table.inc"
 };
 

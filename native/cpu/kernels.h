@@ -10,6 +10,10 @@ enum class Dtype : int32_t { kFloat32, kBfloat16, kFloat16 };
 constexpr int64_t kPanelKeys = 64;
 /** Widest vector in floats. Row strides of padded buffers are multiples of it. */
 constexpr int64_t kMaxWidth = 16;
+/** Neighbouring keys of a block that are found by one address. */
+constexpr int64_t kGroupKeys = 16;
+/** Rows of a column of ColumnKernels. */
+constexpr int64_t kColumnRows = 16;
 /** Outputs of one packed panel of int8 weights. */
 constexpr int64_t kInt8Columns = 32;
 /** Bytes of the depth that an instruction adds up at a time, and that lie together in a panel. */
@@ -129,6 +133,65 @@ struct TileKernels {
     void (*attend_token)(const TokenSegment& segment) = nullptr;
 };
 
+/** Groups of so many keys, the last of which may not be full. */
+constexpr int64_t GroupsOf(int64_t keys) { return (keys + kGroupKeys - 1) / kGroupKeys; }
+
+/** What a column's rows have of some keys: see ColumnSegment. */
+struct ColumnPartial {
+    /** [head_dim][kColumnRows] */
+    float* values;
+    /** [kColumnRows] */
+    float* maxima;
+    float* sums;
+};
+
+/** Columns of rows that attend to the keys of one segment. */
+struct ColumnSegment {
+    /** As pack_queries leaves them. */
+    const float* queries;
+    int64_t columns;
+    /** A multiple of 32. */
+    int64_t head_dim;
+    /** Keys that some row sees, at least one. */
+    int64_t count;
+    /**
+     * Addresses of groups of keys, [kGroupKeys][head_dim] of bfloat16, that can be read as a whole: as many
+     * as `count` takes, and one more where that is odd.
+     */
+    const void* const* keys;
+    /** As pack_values leaves them. */
+    const float* values;
+    /** Keys that each row sees, [columns][kColumnRows]; null: all rows see all, and these are whole pairs of groups. */
+    const int32_t* seen;
+    /** Groups of keys, and behind them as many of values, to fetch into the cache meanwhile. */
+    const void* const* next;
+    int64_t next_groups;
+    /** Room for two columns: [2][`count` up to the next two groups][kColumnRows]. */
+    float* scores;
+    /** Out: of the first column; the others follow. */
+    ColumnPartial result;
+};
+
+/**
+ * Attention over bfloat16 keys and values with rows in the lanes of vectors, a column of them at a time.
+ * Queries and weights are rounded to bfloat16; the sum is that of the rounded weights; all else is fp32.
+ * A row that sees no key has the maximum -infinity, and sums and values of zero.
+ */
+struct ColumnKernels {
+    /** From `rows` rows of words, [rows][head_dim / 2]; out has room for whole columns. */
+    void (*pack_queries)(const float* words, int64_t rows, int64_t head_dim, float* out);
+    /**
+     * From `count` values in groups as ColumnSegment's keys; out has room for whole pairs of groups. False
+     * when one is infinite or NaN, so that weights of zero do not hide it from rows that do not see it.
+     */
+    bool (*pack_values)(const void* const* groups, int64_t count, int64_t head_dim, float* out);
+    void (*attend)(const ColumnSegment& segment);
+    /** Folds what a column has of later keys into what it has of earlier ones. */
+    void (*merge)(const ColumnPartial& column, const ColumnPartial& later, int64_t head_dim);
+    /** The attention of the first `rows` rows of a column, [head_dim] each. */
+    void (*write)(const ColumnPartial& column, int64_t head_dim, int64_t rows, float* const* out);
+};
+
 /** sums[r, n] = sum over k of (a[r, k] - 128) * panel(k, n), exact in 32 bits. */
 struct Int8Product {
     /** [rows, depth], from 1 to 255: a value and 128. */
@@ -190,6 +253,8 @@ struct Kernels {
     int64_t width;
     /** For bfloat16 keys and values; null where they are converted to floats. */
     const TileKernels* pairs;
+    /** For bfloat16 keys and values in blocks of whole groups; null where there are none. */
+    const ColumnKernels* columns;
 
     // Paged attention.
     /** out[d * kPanelKeys + i] = rows[i][d]; columns up to the next vector are zero. */

@@ -179,6 +179,7 @@ const Kernels kScalarKernels = {
     "scalar",
     kWidth,
     nullptr,
+    nullptr,
 #include "cpu/kernel_table.inc"
 };
 

@@ -26,7 +26,8 @@ struct Batch {
 void CheckMessage(const Batch& batch, const std::string& expected) {
     Step step;
     const Status status = step.Build(
-        kShape, {}, {batch.query_start, batch.context_lens, batch.block_start, batch.block_ids}, 2);
+        kShape, {}, {batch.query_start, batch.context_lens, batch.block_start, batch.block_ids}, 2,
+        kPanelTileRows);
     UCM_CHECK_MESSAGE(status.message() == expected, status.message());
     UCM_CHECK(step.rows() == (expected.empty() ? 4 : 0));
 }
@@ -66,15 +67,16 @@ UCM_TEST(StepWorkCoversEveryRowAndSegmentOnce) {
     std::vector<int32_t> block_ids(151);
     for (std::size_t i = 0; i < block_ids.size(); ++i) block_ids[i] = static_cast<int32_t>(i);
     const std::vector<int32_t> block_start = {0, 57, 151};
-    for (const int threads : {1, 2, 7}) {
+    using Case = std::pair<int, int64_t>;
+    for (const auto& [threads, most_rows] : {Case(1, kPanelTileRows), Case(2, kPanelTileRows),
+                                             Case(7, kPanelTileRows), Case(2, kColumnTileRows)}) {
         Step step;
-        UCM_CHECK(
-            step.Build(shape, {}, {query_start, context_lens, block_start, block_ids}, threads)
-                .ok());
+        const BatchView batch = {query_start, context_lens, block_start, block_ids};
+        UCM_CHECK(step.Build(shape, {}, batch, threads, most_rows).ok());
         // (sequence, head, row) -> segments covered.
         std::vector<std::vector<int>> seen(2 * 2 * 200, std::vector<int>(6, 0));
         for (const WorkItem& item : step.work(0).items) {
-            UCM_CHECK(item.rows >= 1 && item.rows <= kMaxTileRows);
+            UCM_CHECK(item.rows >= 1 && item.rows <= most_rows);
             for (int64_t row = item.row_begin; row < item.row_begin + item.rows; ++row) {
                 for (int64_t s = item.segment_begin; s < item.segment_end; ++s) {
                     const int64_t at = (item.sequence * 2 + item.kv_head) * 200 + row;
