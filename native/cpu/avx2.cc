@@ -40,6 +40,11 @@ inline Vec MulAdd(Vec x, Vec y, Vec z) { return _mm256_fmadd_ps(x, y, z); }
 inline Vec Max(Vec x, Vec y) { return _mm256_max_ps(x, y); }
 inline Vec Min(Vec x, Vec y) { return _mm256_min_ps(x, y); }
 inline Vec Div(Vec x, Vec y) { return _mm256_div_ps(x, y); }
+/** 1 / x for x from 1 to 2, relative error about 1e-7. */
+inline Vec ReciprocalFrom1To2(Vec x) {
+    const Vec estimate = _mm256_rcp_ps(x);
+    return _mm256_mul_ps(estimate, _mm256_fnmadd_ps(x, estimate, _mm256_set1_ps(2.0f)));
+}
 inline Vec Sqrt(Vec x) { return _mm256_sqrt_ps(x); }
 inline Vec Round(Vec x) {
     return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

@@ -12,6 +12,8 @@ constexpr int64_t kPanelKeys = 64;
 constexpr int64_t kMaxWidth = 16;
 /** Neighbouring keys of a block that are found by one address. */
 constexpr int64_t kGroupKeys = 16;
+/** Groups of so many keys, the last of which may not be full. */
+constexpr int64_t GroupsOf(int64_t keys) { return (keys + kGroupKeys - 1) / kGroupKeys; }
 /** Rows of a column of ColumnKernels. */
 constexpr int64_t kColumnRows = 16;
 /** Outputs of one packed panel of int8 weights. */
@@ -69,14 +71,10 @@ struct Product {
     RowList next;
 };
 
-/** Keys of a group of TokenSegment. */
-constexpr int64_t kGroupKeys = 16;
 /** Most rows of a TokenSegment. */
 constexpr int64_t kMaxTokenRows = 8;
 /** Groups that are fetched ahead of the one that is read. */
 constexpr int64_t kTokenLookahead = 32;
-
-constexpr int64_t GroupsOf(int64_t keys) { return (keys + kGroupKeys - 1) / kGroupKeys; }
 
 /** Attention of one token's query heads that share a KV head over the keys of one segment. */
 struct TokenSegment {
@@ -132,9 +130,6 @@ struct TileKernels {
     /** What the routines above give for the segment, to the bit; or null. */
     void (*attend_token)(const TokenSegment& segment) = nullptr;
 };
-
-/** Groups of so many keys, the last of which may not be full. */
-constexpr int64_t GroupsOf(int64_t keys) { return (keys + kGroupKeys - 1) / kGroupKeys; }
 
 /** What a column's rows have of some keys: see ColumnSegment. */
 struct ColumnPartial {
@@ -311,8 +306,8 @@ struct Kernels {
     /** The same sums on every instruction set. */
     void (*multiply_int8)(const Int8Product& product);
     void (*scale_sums)(const Int8Result& result);
-    /** out[i] = silu(gate[i]) * up[i]; may be in place. */
-    void (*gate_row)(const float* gate, const float* up, float* out, int64_t count);
+    /** up.out[r, n] = silu(what `gate` stands for) * what `up` stands for; neither accumulates. */
+    void (*gate_sums)(const Int8Result& gate, const Int8Result& up);
     /** RMS norm: out[i] = x[i] / sqrt(mean of x * x + eps) * weight[i]; may be in place. */
     void (*norm_row)(const float* x, const float* weight, float eps, float* out, int64_t count);
     /**

@@ -31,6 +31,8 @@ inline Vec MulAdd(Vec x, Vec y, Vec z) { return x * y + z; }
 inline Vec Max(Vec x, Vec y) { return x > y ? x : y; }
 inline Vec Min(Vec x, Vec y) { return x < y ? x : y; }
 inline Vec Div(Vec x, Vec y) { return x / y; }
+/** 1 / x for x from 1 to 2. */
+inline Vec ReciprocalFrom1To2(Vec x) { return 1.0f / x; }
 inline Vec Sqrt(Vec x) { return __builtin_sqrtf(x); }
 /** To nearest, ties to even, for |x| < 2^22: adding 1.5 * 2^23 leaves no fraction bits. */
 inline Vec Round(Vec x) { return (x + 0x1.8p23f) - 0x1.8p23f; }

@@ -108,12 +108,12 @@ void Int8Matrix::Multiply(const cpu::Kernels& kernels, int64_t panel,
     kernels.multiply_int8(product);
 }
 
-void Int8Matrix::Scale(const cpu::Kernels& kernels, int64_t panel, cpu::Int8Result result) const {
+cpu::Int8Result Int8Matrix::ResultOf(int64_t panel, cpu::Int8Result result) const {
     const int64_t column = panel * kInt8Columns;
     result.columns = std::min(kInt8Columns, rows_ - column);
     result.column_scales = scales_.data() + column;
     result.bias = bias_.data() + column;
-    kernels.scale_sums(result);
+    return result;
 }
 
 }  // namespace ucm

@@ -38,8 +38,8 @@ class Int8Matrix {
     int64_t panels() const { return panels_; }
     /** The sums of a panel's products with some rows; `product` has all but what is the panel's. */
     void Multiply(const cpu::Kernels& kernels, int64_t panel, cpu::Int8Product product) const;
-    /** Scales sums of a panel to its columns of `result.out`, [result.rows, rows()]. */
-    void Scale(const cpu::Kernels& kernels, int64_t panel, cpu::Int8Result result) const;
+    /** `result` with what is the panel's: how many columns, their scales and biases. */
+    cpu::Int8Result ResultOf(int64_t panel, cpu::Int8Result result) const;
 
   private:
     Int8Matrix(int64_t rows, int64_t cols, int8_t* data);

@@ -97,7 +97,7 @@ void Multiply(const Compute& compute, const Int8Rows& x, const Int8Matrix& weigh
             block.result.ldo = weights.rows();
             block.result.accumulate = accumulate;
             weights.Multiply(compute.kernels, panel, block.product);
-            weights.Scale(compute.kernels, panel, block.result);
+            compute.kernels.scale_sums(weights.ResultOf(panel, block.result));
         }
     });
 }
@@ -105,23 +105,17 @@ void Multiply(const Compute& compute, const Int8Rows& x, const Int8Matrix& weigh
 void MultiplyGated(const Compute& compute, const Int8Rows& x, const Int8Matrix& gate,
                    const Int8Matrix& up, float* out) {
     ForEachPanel(compute, gate, [&](int64_t panel) {
-        alignas(64) int32_t sums[kInt8Rows * kInt8Columns];
-        alignas(64) float gates[kInt8Rows * kInt8Columns];
-        alignas(64) float ups[kInt8Rows * kInt8Columns];
-        const int64_t columns = std::min(kInt8Columns, gate.rows() - panel * kInt8Columns);
+        alignas(64) int32_t gates[kInt8Rows * kInt8Columns];
+        alignas(64) int32_t ups[kInt8Rows * kInt8Columns];
         for (int64_t first = 0; first < x.rows(); first += kInt8Rows) {
-            RowBlock block = BlockAt(x, first, sums);
-            block.result.ldo = kInt8Columns;
-            for (const auto& [weights, values] : {std::pair(&gate, gates), std::pair(&up, ups)}) {
-                block.result.out = values;
-                weights->Multiply(compute.kernels, panel, block.product);
-                weights->Scale(compute.kernels, panel, block.result);
-            }
-            for (int64_t row = 0; row < block.product.rows; ++row) {
-                compute.kernels.gate_row(gates + row * kInt8Columns, ups + row * kInt8Columns,
-                                         out + (first + row) * gate.rows() + panel * kInt8Columns,
-                                         columns);
-            }
+            const RowBlock gated = BlockAt(x, first, gates);
+            gate.Multiply(compute.kernels, panel, gated.product);
+            RowBlock block = BlockAt(x, first, ups);
+            block.result.out = out + first * gate.rows() + panel * kInt8Columns;
+            block.result.ldo = gate.rows();
+            up.Multiply(compute.kernels, panel, block.product);
+            compute.kernels.gate_sums(gate.ResultOf(panel, gated.result),
+                                      up.ResultOf(panel, block.result));
         }
     });
 }

@@ -133,11 +133,11 @@ UCM_TEST(RowsAreQuantizedToNearest) {
     }
 }
 
-UCM_TEST(NormsAndGatesFollowTheirFormulas) {
+UCM_TEST(NormsFollowTheirFormula) {
     Random random(23);
     for (const cpu::Kernels* kernels : cpu::AvailableKernels()) {
         for (const int64_t count : {1, 17, 896}) {
-            std::vector<float> x = random.Normals(count);
+            const std::vector<float> x = random.Normals(count);
             const std::vector<float> y = random.Normals(count);
             double squares = 0.0;
             for (const float value : x) squares += double{value} * value;
@@ -147,12 +147,42 @@ UCM_TEST(NormsAndGatesFollowTheirFormulas) {
             for (std::size_t i = 0; i < x.size(); ++i) {
                 UCM_CHECK(std::abs(out[i] - x[i] / rms * y[i]) < 1e-5);
             }
-            // Far beyond where exponentials over- and underflow.
-            for (float& value : x) value *= 60.0f;
-            x.front() = -1000.0f;
-            kernels->gate_row(x.data(), y.data(), out.data(), count);
-            for (std::size_t i = 0; i < x.size(); ++i) {
-                const double expected = x[i] / (1.0 + std::exp(-double{x[i]})) * y[i];
+        }
+    }
+}
+
+UCM_TEST(GatesFollowTheirFormula) {
+    Random random(25);
+    constexpr int64_t kRows = 3;
+    const std::vector<int32_t> sums(kRows * cpu::kInt8Columns, 1);
+    for (const cpu::Kernels* kernels : cpu::AvailableKernels()) {
+        for (const int64_t count : {1, 17, 32}) {
+            // Sums of 1, so that scales are values; some far beyond where exponentials over- and underflow.
+            std::vector<float> gates = random.Normals(cpu::kInt8Columns);
+            for (float& value : gates) value *= 60.0f;
+            gates.front() = -1000.0f;
+            const std::vector<float> ups = random.Normals(cpu::kInt8Columns);
+            const std::vector<float> bias = random.Normals(cpu::kInt8Columns);
+            const std::vector<float> scales = {1.0f, 0.0f, 0.25f};
+            std::vector<float> out(static_cast<std::size_t>(kRows * count));
+            cpu::Int8Result gate = {};
+            gate.sums = sums.data();
+            gate.rows = kRows;
+            gate.columns = count;
+            gate.row_scales = scales.data();
+            gate.column_scales = gates.data();
+            gate.bias = bias.data();
+            cpu::Int8Result up = gate;
+            up.column_scales = ups.data();
+            up.out = out.data();
+            up.ldo = count;
+            kernels->gate_sums(gate, up);
+            for (std::size_t i = 0; i < out.size(); ++i) {
+                const std::size_t column = i % static_cast<std::size_t>(count);
+                const double scale = scales[i / static_cast<std::size_t>(count)];
+                const double x = scale * gates[column] + bias[column];
+                const double expected =
+                    x / (1.0 + std::exp(-x)) * (scale * ups[column] + bias[column]);
                 UCM_CHECK(std::abs(out[i] - expected) <= 1e-5 * (1.0 + std::abs(expected)));
             }
         }
