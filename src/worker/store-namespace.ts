@@ -7,7 +7,7 @@ import { runtimeVersion } from "../onnx/index.js";
 import { representationKind } from "../sparse/index.js";
 
 /** Raised when a block's bytes mean something else, or are computed in another order. */
-const BLOCK_VERSION = 2;
+const BLOCK_VERSION = 3;
 
 /** What the matrix products of ONNX Runtime choose their code by on x86. */
 const CPU_FEATURES = [
