@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace ucm {
 namespace {
@@ -62,34 +63,29 @@ void PagedAttention::Forward(const LayerInput& input, float* out) {
         const int64_t end = std::min(step_.rows(), (task + 1) * kRowsPerTask);
         for (int64_t row = task * kRowsPerTask; row < end; ++row) PrepareRow(input, row, head);
     };
-    const auto items = static_cast<int64_t>(work.items.size());
-    const auto attend = [&](int64_t task, int thread) {
-        Scratch& scratch = scratch_[static_cast<std::size_t>(thread)];
-        // Items take about the same time, so that threads take turns.
-        const int64_t following = task + pool_.threads();
-        scratch.following = following < items ? &work.items[static_cast<std::size_t>(following)]
-                                              : nullptr;
-        RunItem(work.items[static_cast<std::size_t>(task)], input.layer, scratch, out);
-    };
     const bool describes = arena_.shape().descriptions() > 0;
-    const auto filled = describes ? static_cast<int64_t>(step_.filled_blocks().size()) : 0;
-    const auto attend_or_describe = [&](int64_t task, int thread) {
-        if (task < items) return attend(task, thread);
-        DescribeBlock(step_.filled_blocks()[static_cast<std::size_t>(task - items)], input.layer);
+    const std::span<const int32_t> filled =
+        describes ? step_.filled_blocks() : std::span<const int32_t>();
+    const std::size_t count = work.items.size() + filled.size();
+    next_item_.store(0, std::memory_order_relaxed);
+    const auto attend = [&](int64_t, int thread) {
+        Scratch& scratch = scratch_[static_cast<std::size_t>(thread)];
+        for (;;) {
+            ClaimFollowing(scratch);
+            const std::size_t task = *std::exchange(scratch.following, std::nullopt);
+            if (task >= count) return;
+            if (task < work.items.size()) {
+                RunItem(work.items[task], input.layer, scratch, out);
+            } else {
+                DescribeBlock(filled[task - work.items.size()], input.layer);
+            }
+        }
     };
     const int64_t tasks = RoundUp(step_.rows(), kRowsPerTask) / kRowsPerTask;
     // All keys and values are written before any row attends: a sequence may read blocks that
     // another one fills in this step.
     pool_.Run(tasks, prepare);
-    if (work.cost < kInlineCost) {
-        pool_.Run(1, [&](int64_t, int thread) {
-            for (int64_t task = 0; task < items + filled; ++task) {
-                attend_or_describe(task, thread);
-            }
-        });
-    } else {
-        pool_.Run(items + filled, attend_or_describe);
-    }
+    pool_.Run(work.cost < kInlineCost ? 1 : pool_.threads(), attend);
 }
 
 /** Norms, rotates and scales the row's queries; norms, rotates and writes its keys; writes its
@@ -296,10 +292,14 @@ int64_t PagedAttention::FindGroups(const WorkItem& item, int64_t layer, int64_t 
 }
 
 int64_t PagedAttention::FindNextGroups(const WorkItem& item, int64_t layer, int64_t segment,
-                                       const WorkItem* following, const void** groups) const {
+                                       Scratch& scratch, const void** groups) {
     if (segment + 1 < item.segment_end) return FindGroups(item, layer, segment + 1, groups);
-    if (following == nullptr || (columns_ == nullptr && !AttendsToken(*following))) return 0;
-    return FindGroups(*following, layer, following->segment_begin, groups);
+    ClaimFollowing(scratch);
+    const std::vector<WorkItem>& items = step_.work(layer).items;
+    if (*scratch.following >= items.size()) return 0;
+    const WorkItem& following = items[*scratch.following];
+    if (columns_ == nullptr && !AttendsToken(following)) return 0;
+    return FindGroups(following, layer, following.segment_begin, groups);
 }
 
 void PagedAttention::ComputeTokenSegment(const WorkItem& item, int64_t layer, int64_t segment,
@@ -308,7 +308,7 @@ void PagedAttention::ComputeTokenSegment(const WorkItem& item, int64_t layer, in
     const int64_t first_key = segment * kSegmentKeys;
     int64_t count = FindGroups(item, layer, segment, scratch.groups);
     const int64_t end = count + cpu::kTokenLookahead;
-    count += FindNextGroups(item, layer, segment, scratch.following, scratch.groups + count);
+    count += FindNextGroups(item, layer, segment, scratch, scratch.groups + count);
     // To fetch again what was read last costs nothing.
     std::fill(scratch.groups + count, scratch.groups + end, scratch.groups[count - 1]);
     tiles_.attend_token({.queries = QueryOf(item),

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "attention/kv_arena.h"
@@ -71,8 +72,8 @@ class PagedAttention {
         /** The panel that is read next; addresses of its rows, and of the one behind it. */
         cpu::RowList panel;
         const void* rows[2][cpu::kPanelKeys];
-        /** The item that the thread will probably take next, or null. */
-        const WorkItem* following = nullptr;
+        /** What the thread claimed ahead: an index of the layer's items, or beyond them. */
+        std::optional<std::size_t> following;
         /** Of a segment, and of the one that is fetched meanwhile. */
         const void* groups[2 * kSegmentGroups + cpu::kTokenLookahead];
         /** Keys of a segment that the rows of columns see. */
@@ -112,6 +113,10 @@ class PagedAttention {
     /** The panel that the item reads after the one of `count` rows from `position` on. */
     cpu::RowList FindNextPanel(const WorkItem& item, int64_t layer, Plane plane, int64_t position,
                                int64_t count, Scratch& scratch) const;
+    /** Claims what the thread does next, unless it did so before. */
+    void ClaimFollowing(Scratch& scratch) {
+        if (!scratch.following) scratch.following = next_item_.fetch_add(1, std::memory_order_relaxed);
+    }
     void RunItem(const WorkItem& item, int64_t layer, Scratch& scratch, float* out);
     void ComputeSegment(const WorkItem& item, int64_t layer, int64_t segment, Scratch& scratch,
                         const Partial& partial);
@@ -126,10 +131,10 @@ class PagedAttention {
                        const void** groups) const;
     /**
      * The same for what the thread reads after a segment, or none: the item's next segment, or the first of
-     * the item that follows.
+     * the item that follows, which the thread claims.
      */
-    int64_t FindNextGroups(const WorkItem& item, int64_t layer, int64_t segment,
-                           const WorkItem* following, const void** groups) const;
+    int64_t FindNextGroups(const WorkItem& item, int64_t layer, int64_t segment, Scratch& scratch,
+                           const void** groups);
     void ComputeTokenSegment(const WorkItem& item, int64_t layer, int64_t segment,
                              Scratch& scratch, const Partial& partial);
 
@@ -172,6 +177,8 @@ class PagedAttention {
     AlignedBuffer<float> partials_;
     /** Parts not yet finished, per split tile. */
     std::unique_ptr<std::atomic<int64_t>[]> parts_left_;
+    /** Items of the layer, and behind them filled blocks, that no thread has claimed. */
+    std::atomic<std::size_t> next_item_ = 0;
 };
 
 }  // namespace ucm

@@ -38,7 +38,7 @@ void PagedAttention::AttendColumns(const WorkItem& item, int64_t layer, int64_t 
     const int64_t keys = std::min(kSegmentKeys, scratch.positions[item.rows - 1] + 1 - first_key);
     const int64_t groups = FindGroups(item, layer, segment, scratch.groups);
     const void** const next = scratch.groups + groups;
-    const int64_t next_groups = FindNextGroups(item, layer, segment, scratch.following, next);
+    const int64_t next_groups = FindNextGroups(item, layer, segment, scratch, next);
     const bool all_seen = keys % kPairKeys == 0 && scratch.positions[0] + 1 - first_key >= keys;
     if (!all_seen) {
         for (int64_t r = 0; r < PaddedRows(item.rows); ++r) {
