@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -11,6 +12,13 @@
 #include "store/crc32c.h"
 
 namespace ucm {
+namespace {
+
+constexpr int64_t kCacheLine = 64;
+/** Of a layer: from there on its own copy fetches ahead. */
+constexpr int64_t kPrefetched = 1024;
+
+}  // namespace
 
 BlockBuffer::BlockBuffer(std::shared_ptr<BlockBufferPool> pool, uint8_t* data)
     : pool_(std::move(pool)),
@@ -42,6 +50,14 @@ bool BlockBuffer::CopyLayerTo(int32_t layer, uint8_t* piece) const {
     const uint32_t crc =
         CopyWithCrc32c(piece, data_ + layer * bytes, static_cast<std::size_t>(bytes));
     return crc == checksums_[static_cast<std::size_t>(layer)];
+}
+
+void BlockBuffer::PrefetchLayer(int32_t layer) const {
+    const int64_t bytes = pool_->shape().layer_bytes();
+    const uint8_t* start = data_ + layer * bytes;
+    for (int64_t at = 0; at < std::min(bytes, kPrefetched); at += kCacheLine) {
+        __builtin_prefetch(start + at, 0, 2);
+    }
 }
 
 BlockBufferPool::BlockBufferPool(const BlockShape& shape, int64_t count, uint8_t* data)

@@ -29,6 +29,9 @@ class BlockBuffer {
     /** Copies one layer out; false when it is not what was filled in. */
     [[nodiscard]] bool CopyLayerTo(int32_t layer, uint8_t* piece) const;
 
+    /** Has the start of a layer, which is copied soon, come into the cache. */
+    void PrefetchLayer(int32_t layer) const;
+
     /** Starts at a multiple of the file format's alignment, and may be read up to the next one. */
     const uint8_t* data() const { return data_; }
     int64_t bytes() const;

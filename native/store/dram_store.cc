@@ -120,6 +120,7 @@ class DramStore::CopyPiecesTask final : public IoTask {
             if (runs_.empty()) return false;
             PieceRun& run = runs_.back();
             index = run.begin++;
+            PrefetchNext();
             const PieceTarget& target = batch_->target(index);
             if (run.block->CopyLayerTo(target.layer, target.data)) {
                 store_.counters_.Add(Counter::kLoadedPieces);
@@ -132,6 +133,14 @@ class DramStore::CopyPiecesTask final : public IoTask {
         }
         batch_->Finish(index, index + 1, status);
         return true;
+    }
+
+    /** The piece after the one that was just taken from the last run. Locked. */
+    void PrefetchNext() const {
+        auto run = runs_.rbegin();
+        if (run->begin == run->end) ++run;
+        if (run == runs_.rend()) return;
+        run->block->PrefetchLayer(batch_->target(run->begin).layer);
     }
 
     DramStore& store_;
