@@ -5,7 +5,8 @@
 import { Socket } from "node:net";
 import { deserialize, serialize } from "node:v8";
 
-const PROTOCOL_VERSION = 3;
+/** The launcher's own, as its first message tells it. */
+let protocolVersion = 0;
 const socket = new Socket({ fd: 4, readable: true, writable: true });
 let received = Buffer.alloc(0);
 let behaviour = "";
@@ -42,7 +43,7 @@ const loads = {
     for (let done = 1; done <= 3 - 2 * rank; done++) {
       send({ type: "progress", phase: "Loading weights", done, total: 4 });
     }
-    ready(PROTOCOL_VERSION, 3 + 5 * rank);
+    ready(protocolVersion, 3 + 5 * rank);
   },
   slow: () => {
     for (let done = 1; done <= 4; done++) {
@@ -66,7 +67,7 @@ const steps = {
   },
 };
 
-function ready(version = PROTOCOL_VERSION, loadMs = 3) {
+function ready(version = protocolVersion, loadMs = 3) {
   const env = Object.keys(process.env).sort().join(",");
   send({ type: "ready", version, weightBytes: 1, kvBytes: 2, loadMs, isa: env });
 }
@@ -89,6 +90,7 @@ function receive(message) {
     console.log("loading");
     const [loadName, stepName] = message.config.modelPath.split("/").at(-1).split("-");
     behaviour = stepName;
+    protocolVersion = message.version;
     loads[loadName](message.config.rank);
   } else if (message.type === "step") {
     (steps[behaviour] ?? step)(message);
