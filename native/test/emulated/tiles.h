@@ -94,44 +94,46 @@ inline float FromHalf(uint16_t half) {
     return value;
 }
 
-/** First and second numbers of words are added up apart, each in rising depth, and then to the sum. */
-inline void MultiplyBfloat16(int sums_tile, int a_tile, int b_tile) {
+/** Adds product(a, row, b, column, words of the depth) to each sum. */
+template <typename T, typename Product>
+void Multiply(int sums_tile, int a_tile, int b_tile, Product product) {
     Tile& sums = Configured(sums_tile);
     const Tile& a = Configured(a_tile);
     const Tile& b = Configured(b_tile);
     const int depth = DepthOf(sums, a, b);
     for (int row = 0; row < sums.rows; ++row) {
         for (int column = 0; column < sums.column_bytes / 4; ++column) {
-            float parts[2] = {};
-            for (int word = 0; word < depth; ++word) {
-                for (int half = 0; half < 2; ++half) {
-                    parts[half] = __builtin_fmaf(
-                        FromHalf(At<uint16_t>(a, row, 2 * word + half)),
-                        FromHalf(At<uint16_t>(b, word, 2 * column + half)), parts[half]);
-                }
-            }
-            const float sum = At<float>(sums, row, column) + (parts[0] + parts[1]);
-            Set(sums, row, column, sum);
+            const T added = product(a, row, b, column, depth);
+            Set(sums, row, column, At<T>(sums, row, column) + added);
         }
     }
 }
 
-/** Unsigned bytes of a times signed ones of b. */
-inline void MultiplyBytes(int sums_tile, int a_tile, int b_tile) {
-    Tile& sums = Configured(sums_tile);
-    const Tile& a = Configured(a_tile);
-    const Tile& b = Configured(b_tile);
-    const int depth = DepthOf(sums, a, b);
-    for (int row = 0; row < sums.rows; ++row) {
-        for (int column = 0; column < sums.column_bytes / 4; ++column) {
-            int32_t sum = At<int32_t>(sums, row, column);
-            for (int byte = 0; byte < 4 * depth; ++byte) {
-                sum += int{At<uint8_t>(a, row, byte)} *
-                       int{At<int8_t>(b, byte / 4, 4 * column + byte % 4)};
+/** First and second numbers of words are added up apart, each in rising depth, and then to the sum. */
+inline void MultiplyBfloat16(int sums, int a, int b) {
+    Multiply<float>(sums, a, b, [](const Tile& x, int row, const Tile& y, int column, int depth) {
+        float parts[2] = {};
+        for (int word = 0; word < depth; ++word) {
+            for (int half = 0; half < 2; ++half) {
+                parts[half] = __builtin_fmaf(FromHalf(At<uint16_t>(x, row, 2 * word + half)),
+                                             FromHalf(At<uint16_t>(y, word, 2 * column + half)),
+                                             parts[half]);
             }
-            Set(sums, row, column, sum);
         }
-    }
+        return parts[0] + parts[1];
+    });
+}
+
+/** Unsigned bytes of a times signed ones of b. */
+inline void MultiplyBytes(int sums, int a, int b) {
+    Multiply<int32_t>(sums, a, b, [](const Tile& x, int row, const Tile& y, int column, int depth) {
+        int32_t sum = 0;
+        for (int byte = 0; byte < 4 * depth; ++byte) {
+            sum += int{At<uint8_t>(x, row, byte)} *
+                   int{At<int8_t>(y, byte / 4, 4 * column + byte % 4)};
+        }
+        return sum;
+    });
 }
 
 }  // namespace
