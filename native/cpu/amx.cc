@@ -36,6 +36,7 @@ const Kernels kAmxKernels = {
     kWidth,
     &kAmxTileKernels,
     &kAmxColumnKernels,
+    nullptr,
 #include "cpu/kernel_table.inc"
 };
 

@@ -197,6 +197,7 @@ const Kernels kAvx2Kernels = {
     kWidth,
     nullptr,
     nullptr,
+    nullptr,
 #include "cpu/kernel_table.inc"
 };
 

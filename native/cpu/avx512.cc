@@ -12,7 +12,10 @@ namespace {
 
 #include "cpu/avx512_vectors.inc"
 
+#include "cpu/avx512_pairs.inc"
+
 #include "cpu/attention_kernels.inc"
+#include "cpu/token_kernels.inc"
 #include "cpu/tensor_kernels.inc"
 #include "cpu/avx512_int8.inc"
 #include "cpu/dense_kernels.inc"
@@ -26,6 +29,7 @@ const Kernels kAvx512Kernels = {
     kWidth,
     nullptr,
     nullptr,
+    AttendToken<FloatToken>,
 #include "cpu/kernel_table.inc"
 };
 

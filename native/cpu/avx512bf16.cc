@@ -24,7 +24,8 @@ namespace {
 void MultiplyInt8(const Int8Product& product) { MultiplyInt8From(product, 0); }
 
 constexpr TileKernels kPairKernels = {PairProduct::kWordValues, PackKeyWords, PackValueWords,
-                                      MultiplyWords<PairProduct>, SoftmaxWords, AttendToken};
+                                      MultiplyWords<PairProduct>, SoftmaxWords,
+                                      AttendToken<PairToken>};
 
 }  // namespace
 
@@ -32,6 +33,7 @@ const Kernels kAvx512Bf16Kernels = {
     "avx512bf16",
     kWidth,
     &kPairKernels,
+    nullptr,
     nullptr,
 #include "cpu/kernel_table.inc"
 };

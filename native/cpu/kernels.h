@@ -78,7 +78,7 @@ constexpr int64_t kTokenLookahead = 32;
 
 /** Attention of one token's query heads that share a KV head over the keys of one segment. */
 struct TokenSegment {
-    /** Words [rows][head_dim / word_values]; at most kMaxTokenRows rows. */
+    /** Words [rows][head_dim / word_values] of the tile routines; at most kMaxTokenRows rows. */
     const float* queries;
     int64_t rows;
     /** 64 or 128. */
@@ -127,7 +127,7 @@ struct TileKernels {
      * kept.
      */
     void (*softmax)(float* x, int64_t count, float* max, float* sum);
-    /** What the routines above give for the segment, to the bit; or null. */
+    /** What the routines above give for a segment of bfloat16 keys and values, to the bit; or null. */
     void (*attend_token)(const TokenSegment& segment) = nullptr;
 };
 
@@ -250,6 +250,8 @@ struct Kernels {
     const TileKernels* pairs;
     /** For bfloat16 keys and values in blocks of whole groups; null where there are none. */
     const ColumnKernels* columns;
+    /** TileKernels::attend_token where `pairs` is null, with queries and weights of floats; or null. */
+    void (*attend_token)(const TokenSegment& segment);
 
     // Paged attention.
     /** out[d * kPanelKeys + i] = rows[i][d]; columns up to the next vector are zero. */
@@ -321,7 +323,12 @@ struct Kernels {
 /** The tile routines for keys and values of a dtype. */
 inline TileKernels TilesFor(const Kernels& kernels, Dtype dtype) {
     if (dtype == Dtype::kBfloat16 && kernels.pairs != nullptr) return *kernels.pairs;
-    return {1, kernels.pack_keys, kernels.pack_values, kernels.multiply, kernels.softmax};
+    return {1,
+            kernels.pack_keys,
+            kernels.pack_values,
+            kernels.multiply,
+            kernels.softmax,
+            dtype == Dtype::kBfloat16 ? kernels.attend_token : nullptr};
 }
 
 extern const Kernels kScalarKernels;

@@ -182,6 +182,7 @@ const Kernels kScalarKernels = {
     kWidth,
     nullptr,
     nullptr,
+    nullptr,
 #include "cpu/kernel_table.inc"
 };
 

@@ -1,4 +1,5 @@
-// The tile routines over bfloat16 pairs, each against float64 on the numbers that it was given.
+// The tile routines over bfloat16: pairs against float64 on the numbers that they were given, one token against
+// panels.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -73,24 +74,24 @@ struct TokenResult {
 };
 
 /** By panels of all keys, as tiles of any number of rows are. */
-TokenResult AttendByPanels(const cpu::TileKernels& pairs, const std::vector<float>& queries,
+TokenResult AttendByPanels(const cpu::TileKernels& tiles, const std::vector<float>& queries,
                            int64_t rows, const Halves& keys, const Halves& values, int64_t count) {
     const int64_t dim = keys.columns;
     TokenResult result(rows, dim);
     std::vector<float> scores(static_cast<std::size_t>(rows * kTokenStride));
     std::vector<float> panel(static_cast<std::size_t>(cpu::kPanelKeys * dim));
-    cpu::Product product = {.a = queries.data(), .lda = dim / 2, .b = panel.data(),
+    cpu::Product product = {.a = queries.data(), .lda = dim / tiles.word_values, .b = panel.data(),
                             .ldb = cpu::kPanelKeys, .c = nullptr, .ldc = kTokenStride, .rows = rows,
                             .columns = cpu::kPanelKeys, .depths = nullptr, .depth = dim,
                             .accumulate = false, .next = {}};
     for (int64_t key = 0; key < count; key += cpu::kPanelKeys) {
-        pairs.pack_keys(keys.list(cpu::kPanelKeys, key), panel.data());
+        tiles.pack_keys(keys.list(cpu::kPanelKeys, key), panel.data());
         product.c = scores.data() + key;
-        pairs.multiply(product);
+        tiles.multiply(product);
     }
     for (int64_t r = 0; r < rows; ++r) {
         const auto row = static_cast<std::size_t>(r);
-        pairs.softmax(scores.data() + r * kTokenStride, count, &result.maxima[row],
+        tiles.softmax(scores.data() + r * kTokenStride, count, &result.maxima[row],
                       &result.sums[row]);
     }
     product.lda = kTokenStride;
@@ -100,16 +101,16 @@ TokenResult AttendByPanels(const cpu::TileKernels& pairs, const std::vector<floa
         const int64_t seen = std::min(cpu::kPanelKeys, count - key);
         const std::vector<int32_t> depths(static_cast<std::size_t>(rows),
                                           static_cast<int32_t>(seen));
-        pairs.pack_values(values.list(seen, key), panel.data(), dim);
-        product.a = scores.data() + key / 2;
+        tiles.pack_values(values.list(seen, key), panel.data(), dim);
+        product.a = scores.data() + key / tiles.word_values;
         product.depths = depths.data();
         product.accumulate = key > 0;
-        pairs.multiply(product);
+        tiles.multiply(product);
     }
     return result;
 }
 
-TokenResult AttendByGroups(const cpu::TileKernels& pairs, const std::vector<float>& queries,
+TokenResult AttendByGroups(const cpu::TileKernels& tiles, const std::vector<float>& queries,
                            int64_t rows, const Halves& keys, const Halves& values, int64_t count) {
     TokenResult result(rows, keys.columns);
     std::vector<const void*> groups;
@@ -120,7 +121,7 @@ TokenResult AttendByGroups(const cpu::TileKernels& pairs, const std::vector<floa
     }
     groups.resize(groups.size() + cpu::kTokenLookahead, keys.pointers[0]);
     std::vector<float> scores(static_cast<std::size_t>(rows * kTokenStride));
-    pairs.attend_token({.queries = queries.data(),
+    tiles.attend_token({.queries = queries.data(),
                         .rows = rows,
                         .head_dim = keys.columns,
                         .count = count,
@@ -248,32 +249,35 @@ UCM_TEST(PairSoftmaxRoundsItsWeights) {
 }
 
 /** Keys behind the last one that is seen, up to the end of their group, are NaN. */
-UCM_TEST(PairAttentionOfATokenIsThatOfPanels) {
+UCM_TEST(AttentionOfATokenIsThatOfPanels) {
     Random random(4);
-    ForPairKernels([&](const Kernels& kernels, const cpu::TileKernels& pairs) {
-        if (pairs.attend_token == nullptr) {
-            std::printf("   %s has no kernel for one token\n", kernels.name);
-            return;
+    for (const Kernels* kernels : cpu::AvailableKernels()) {
+        const cpu::TileKernels tiles = cpu::TilesFor(*kernels, Dtype::kBfloat16);
+        if (tiles.attend_token == nullptr) {
+            std::printf("   %s has no kernel for one token\n", kernels->name);
+            continue;
         }
         for (const int64_t dim : {64, 128}) {
             for (const int64_t count : {1, 2, 15, 16, 17, 33, 48, 100, 129, 255, 256}) {
                 const int64_t rows = random.Integer(1, cpu::kMaxTokenRows);
-                const Halves query(random, kernels, rows, dim);
-                std::vector<float> queries(static_cast<std::size_t>(rows * dim / 2));
-                std::memcpy(queries.data(), query.stored.data(), query.stored.size() * 2);
-                Halves keys(random, kernels, kTokenStride, dim);
-                Halves values(random, kernels, kTokenStride, dim);
+                const Halves query(random, *kernels, rows, dim);
+                std::vector<float> queries = query.values;
+                if (tiles.word_values == 2) {
+                    std::memcpy(queries.data(), query.stored.data(), query.stored.size() * 2);
+                }
+                Halves keys(random, *kernels, kTokenStride, dim);
+                Halves values(random, *kernels, kTokenStride, dim);
                 for (Halves* plane : {&keys, &values}) {
                     std::fill(plane->stored.begin() + count * dim, plane->stored.end(),
                               uint16_t{0x7fc0});
                 }
                 const TokenResult result =
-                    AttendByGroups(pairs, queries, rows, keys, values, count);
+                    AttendByGroups(tiles, queries, rows, keys, values, count);
                 for (const float value : result.values) UCM_CHECK(std::isfinite(value));
-                UCM_CHECK(result == AttendByPanels(pairs, queries, rows, keys, values, count));
+                UCM_CHECK(result == AttendByPanels(tiles, queries, rows, keys, values, count));
             }
         }
-    });
+    }
 }
 
 }  // namespace ucm::test
