@@ -203,6 +203,8 @@ struct Int8Product {
     int64_t depth;
     /** [rows, kInt8Columns] */
     int32_t* sums;
+    /** A panel of the same depth that is likely to be read next, to fetch its beginning; any address serves. */
+    const int8_t* next;
 };
 
 /** out[r, n] (+)= sums[r, n] * (column_scales[n] * row_scales[r]) + bias[n]. */

@@ -100,10 +100,10 @@ void Int8Matrix::SetBias(std::span<const float> bias) {
     std::copy(bias.begin(), bias.end(), bias_.data());
 }
 
-void Int8Matrix::Multiply(const cpu::Kernels& kernels, int64_t panel,
+void Int8Matrix::Multiply(const cpu::Kernels& kernels, int64_t index,
                           cpu::Int8Product product) const {
-    product.panel = data_ + panel * kInt8Columns * depth_;
-    product.offsets = offsets_.data() + panel * kInt8Columns;
+    product.panel = panel(index);
+    product.offsets = offsets_.data() + index * kInt8Columns;
     product.depth = depth_;
     kernels.multiply_int8(product);
 }

@@ -36,6 +36,8 @@ class Int8Matrix {
     /** cols padded to a multiple of cpu::kInt8Depth. */
     int64_t depth() const { return depth_; }
     int64_t panels() const { return panels_; }
+    /** [depth / 4][cpu::kInt8Columns][4] */
+    const int8_t* panel(int64_t index) const { return data_ + index * cpu::kInt8Columns * depth_; }
     /** The sums of a panel's products with some rows; `product` has all but what is the panel's. */
     void Multiply(const cpu::Kernels& kernels, int64_t panel, cpu::Int8Product product) const;
     /** `result` with what is the panel's: how many columns, their scales and biases. */

@@ -24,7 +24,7 @@ void ForEachRow(const Compute& compute, int64_t rows, int64_t width, Body body) 
     });
 }
 
-/** Calls body(panel) for all panels of matrices of this shape, some to a task. */
+/** Calls body(panel, likely next panel of the thread) for all panels of matrices of this shape, some to a task. */
 template <typename Body>
 void ForEachPanel(const Compute& compute, const Int8Matrix& matrix, Body body) {
     const int64_t panels = matrix.panels();
@@ -32,9 +32,14 @@ void ForEachPanel(const Compute& compute, const Int8Matrix& matrix, Body body) {
     // Enough tasks that no thread waits long for the last.
     const int64_t most = std::max<int64_t>(1, panels / (8 * compute.pool.threads()));
     const int64_t per_task = std::min(wanted, most);
+    // Threads take tasks in turn.
+    const int64_t others = (compute.pool.threads() - 1) * per_task;
     compute.pool.Run((panels + per_task - 1) / per_task, [&](int64_t task, int) {
         const int64_t end = std::min(panels, (task + 1) * per_task);
-        for (int64_t panel = task * per_task; panel < end; ++panel) body(panel);
+        for (int64_t panel = task * per_task; panel < end; ++panel) {
+            const int64_t next = panel + 1 < end ? panel + 1 : end + others;
+            body(panel, std::min(next, panels - 1));
+        }
     });
 }
 
@@ -44,13 +49,14 @@ struct RowBlock {
     cpu::Int8Result result;
 };
 
-RowBlock BlockAt(const Int8Rows& x, int64_t first, int32_t* sums) {
+RowBlock BlockAt(const Int8Rows& x, int64_t first, int32_t* sums, const int8_t* next) {
     const int64_t rows = std::min(kInt8Rows, x.rows() - first);
     RowBlock block = {};
     block.product.a = x.row(first);
     block.product.lda = x.depth();
     block.product.rows = rows;
     block.product.sums = sums;
+    block.product.next = next;
     block.result.sums = sums;
     block.result.rows = rows;
     block.result.row_scales = x.scales() + first;
@@ -89,10 +95,10 @@ void Int8Rows::QuantizeNormed(const Compute& compute, const float* x, int64_t ro
 
 void Multiply(const Compute& compute, const Int8Rows& x, const Int8Matrix& weights, float* out,
               bool accumulate) {
-    ForEachPanel(compute, weights, [&](int64_t panel) {
+    ForEachPanel(compute, weights, [&](int64_t panel, int64_t next) {
         alignas(64) int32_t sums[kInt8Rows * kInt8Columns];
         for (int64_t first = 0; first < x.rows(); first += kInt8Rows) {
-            RowBlock block = BlockAt(x, first, sums);
+            RowBlock block = BlockAt(x, first, sums, weights.panel(next));
             block.result.out = out + first * weights.rows() + panel * kInt8Columns;
             block.result.ldo = weights.rows();
             block.result.accumulate = accumulate;
@@ -104,13 +110,13 @@ void Multiply(const Compute& compute, const Int8Rows& x, const Int8Matrix& weigh
 
 void MultiplyGated(const Compute& compute, const Int8Rows& x, const Int8Matrix& gate,
                    const Int8Matrix& up, float* out) {
-    ForEachPanel(compute, gate, [&](int64_t panel) {
+    ForEachPanel(compute, gate, [&](int64_t panel, int64_t next) {
         alignas(64) int32_t gates[kInt8Rows * kInt8Columns];
         alignas(64) int32_t ups[kInt8Rows * kInt8Columns];
         for (int64_t first = 0; first < x.rows(); first += kInt8Rows) {
-            const RowBlock gated = BlockAt(x, first, gates);
+            const RowBlock gated = BlockAt(x, first, gates, up.panel(panel));
             gate.Multiply(compute.kernels, panel, gated.product);
-            RowBlock block = BlockAt(x, first, ups);
+            RowBlock block = BlockAt(x, first, ups, gate.panel(next));
             block.result.out = out + first * gate.rows() + panel * kInt8Columns;
             block.result.ldo = gate.rows();
             up.Multiply(compute.kernels, panel, block.product);

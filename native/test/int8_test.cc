@@ -94,7 +94,8 @@ UCM_TEST(Int8SumsAreExact) {
                 for (const cpu::Kernels* kernels : cpu::AvailableKernels()) {
                     std::vector<int32_t> sums(operands.expected.size(), -1);
                     kernels->multiply_int8({operands.a.data(), depth, rows, operands.panel.data(),
-                                            operands.offsets.data(), depth, sums.data()});
+                                            operands.offsets.data(), depth, sums.data(),
+                                            operands.panel.data()});
                     UCM_CHECK(sums == operands.expected);
                 }
             }
