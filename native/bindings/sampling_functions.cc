@@ -14,6 +14,12 @@ std::span<const float> ReadLogits(const Reader& reader, const Napi::Value& value
     return logits;
 }
 
+Napi::Value BindFindNonFinite(const Napi::CallbackInfo& info) {
+    const Reader reader(info.Env(), "findNonFinite");
+    const int64_t index = AddonOf(info.Env()).sampler.FindNonFinite(ReadLogits(reader, info[0]));
+    return Napi::Number::New(info.Env(), static_cast<double>(index));
+}
+
 Napi::Value BindArgmax(const Napi::CallbackInfo& info) {
     const Reader reader(info.Env(), "argmax");
     const auto logits = ReadLogits(reader, info[0]);
@@ -73,6 +79,7 @@ Napi::Value BindTopLogprobs(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void ExportSamplingFunctions(Napi::Env env, Napi::Object exports) {
+    Export<BindFindNonFinite>(env, exports, "findNonFinite");
     Export<BindArgmax>(env, exports, "argmax");
     Export<BindDraw>(env, exports, "draw");
     Export<BindTopLogprobs>(env, exports, "topLogprobs");

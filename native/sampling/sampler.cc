@@ -6,6 +6,7 @@
 #include <string>
 
 #include "common/float_mode.h"
+#include "tensor/bad_row.h"
 
 namespace ucm {
 namespace {
@@ -26,6 +27,13 @@ uint32_t KeyOf(float x) {
 }
 
 }  // namespace
+
+int64_t Sampler::FindNonFinite(std::span<const float> logits) const {
+    const auto count = static_cast<int64_t>(logits.size());
+    if (kernels_.max_magnitude_bits(logits.data(), count) < kInfinityBits) return -1;
+    return std::find_if(logits.begin(), logits.end(), [](float x) { return !std::isfinite(x); }) -
+           logits.begin();
+}
 
 int64_t Sampler::Argmax(std::span<const float> logits) const {
     const ScopedFloatMode float_mode;

@@ -35,6 +35,8 @@ class Sampler {
   public:
     explicit Sampler(const cpu::Kernels& kernels) : kernels_(kernels) {}
 
+    /** The index of the first value that is infinite or NaN; -1 when there is none. */
+    int64_t FindNonFinite(std::span<const float> logits) const;
     /** The lowest index of the greatest value; 0 when all are NaN or -infinity. */
     int64_t Argmax(std::span<const float> logits) const;
 

@@ -219,6 +219,8 @@ export interface NativeAddon extends DenseAddon, SparseAddon, StoreTools {
   /** Pseudo-random normal values of the given deviation, a pure function of (seed, index). */
   fillRandom(out: Float32Array, seed: number, deviation: number): void;
 
+  /** Index of the first value that is infinite or NaN; -1 when there is none. */
+  findNonFinite(logits: Float32Array): number;
   /** Index of the greatest value, the lowest of equals. */
   argmax(logits: Float32Array): number;
   /** Draws a token; logits fp32 [vocab], not changed. The likeliest token is always kept. */

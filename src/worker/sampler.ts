@@ -9,7 +9,10 @@ import {
 import { uniform } from "./random.js";
 
 /** The part of the addon that sampling needs. */
-export type SamplingKernels = Pick<NativeAddon, "argmax" | "draw" | "topLogprobs">;
+export type SamplingKernels = Pick<
+  NativeAddon,
+  "findNonFinite" | "argmax" | "draw" | "topLogprobs"
+>;
 
 /** Lower temperatures than this, other than 0, are raised to it (vLLM: they overflow). */
 const MIN_TEMPERATURE = 0.01;
@@ -93,7 +96,7 @@ export function createSampler(
 
     sample(logits, state, mask = null) {
       const { sampling, processors, history } = state;
-      checkFinite(logits);
+      checkFinite(native, logits);
       if (mask !== null) applyMask(logits, mask);
       let raw = logits;
       if (sampling.logprobs !== null && processors.length > 0) {
@@ -114,7 +117,7 @@ export function createSampler(
       return {
         rows: collected.rows,
         add(logits, tokenId) {
-          checkFinite(logits);
+          checkFinite(native, logits);
           collected.add(logits, tokenId);
         },
       };
@@ -175,16 +178,13 @@ function applyMask(logits: Float32Array, mask: Int32Array): void {
 }
 
 /** A NaN would otherwise surface as an arbitrary token. */
-function checkFinite(logits: Float32Array): void {
-  for (let i = 0; i < logits.length; i++) {
-    // x - x is 0 for every finite x and NaN for all others.
-    if (logits[i]! - logits[i]! !== 0) {
-      throw new UcmError(
-        "UCM_ERR_INTERNAL",
-        `The model's logit of token ${i} is ${logits[i]}, not a finite number, so no token can be chosen. The weights may be damaged, or too large for the chosen dtype or quantization.`,
-      );
-    }
-  }
+function checkFinite(native: SamplingKernels, logits: Float32Array): void {
+  const i = native.findNonFinite(logits);
+  if (i < 0) return;
+  throw new UcmError(
+    "UCM_ERR_INTERNAL",
+    `The model's logit of token ${i} is ${logits[i]}, not a finite number, so no token can be chosen. The weights may be damaged, or too large for the chosen dtype or quantization.`,
+  );
 }
 
 function nothingAllowed(): UcmError {

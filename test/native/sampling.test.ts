@@ -49,6 +49,25 @@ function checkDraws(logits: Float32Array, spec: DrawSpec): void {
   }
 }
 
+describe("findNonFinite", () => {
+  it("finds the first of any kind, anywhere", () => {
+    const logits = randomLogits(1003, 2);
+    expect(native.findNonFinite(logits)).toBe(-1);
+    for (const value of [Number.NaN, -Number.NaN, Infinity, -Infinity]) {
+      for (let id = 0; id < logits.length; id += 17) {
+        const copy = logits.slice();
+        copy[id] = value;
+        copy[1002] = Number.NaN;
+        expect(native.findNonFinite(copy)).toBe(id);
+      }
+    }
+  });
+
+  it("takes the greatest and the least floats for finite", () => {
+    expect(native.findNonFinite(Float32Array.of(3.4028234e38, -3.4028234e38, 1e-45))).toBe(-1);
+  });
+});
+
 describe("argmax", () => {
   it("finds the greatest anywhere, the lowest of equals", () => {
     const logits = randomLogits(1003, 1);

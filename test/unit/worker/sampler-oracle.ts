@@ -74,6 +74,9 @@ export function softmax(logits: ArrayLike<number>): Float64Array {
 
 /** The kernels of the addon, plainly. */
 export const plainKernels: SamplingKernels = {
+  findNonFinite(logits) {
+    return logits.findIndex((x) => !Number.isFinite(x));
+  },
   argmax(logits) {
     return logits.indexOf(Math.max(...logits));
   },
